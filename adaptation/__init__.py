@@ -1,0 +1,1 @@
+"""Keypoint matching, memory replay, spatial pyramid, video adaptation, Kalman smoothing: functions that take a model."""

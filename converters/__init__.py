@@ -1,0 +1,1 @@
+"""Foreign label formats to label records, merging, and a synthetic source."""

@@ -1,0 +1,1 @@
+"""From label records to published weights: batches, masked losses, the one optimisation loop, evaluation."""
