@@ -13,10 +13,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from superset_vocab.errors import all_problems
+
+UNKNOWN_LICENCE = "unknown"
 
 
 class Visibility(IntEnum):
@@ -36,10 +39,12 @@ class LabelRecord:
         image: Path of the image file.
         size_wh: Width and height of the image in pixels.
         dataset: Name of the source dataset.
-        split_group: Animal, session or video; a split never cuts through it.
+        split_group: Animal, session or video; a split never cuts through it. Unique within its dataset:
+            two datasets may both have a "day1" and mean different ones.
         keypoints: (N, K, 2) float64 x, y in pixels; NaN unless occluded or visible.
         visibility: (N, K) int8, values of `Visibility`.
         bbox_xywh: (N, 4) float64 in pixels; NaN where no box is known.
+        source_image: What the source itself calls the image, e.g. "labeled-data/m4s1/img0000.png".
     """
 
     image: Path
@@ -49,6 +54,7 @@ class LabelRecord:
     keypoints: np.ndarray
     visibility: np.ndarray
     bbox_xywh: np.ndarray
+    source_image: str = ""
 
     def __post_init__(self) -> None:
         problems = []
@@ -82,7 +88,7 @@ class Source:
     Attributes:
         dataset: Name, as in `LabelRecord.dataset`.
         keypoints: The names that the dataset itself uses, in its own order.
-        licence: Licence of images and labels, or "unknown".
+        licence: Licence of images and labels, or `UNKNOWN_LICENCE`.
         citation: How to cite it.
         format: Format it was read from, e.g. "deeplabcut".
         location: Path or address it was read from.
@@ -91,7 +97,7 @@ class Source:
 
     dataset: str
     keypoints: tuple[str, ...]
-    licence: str = "unknown"
+    licence: str = UNKNOWN_LICENCE
     citation: str = ""
     format: str = ""
     location: str = ""
@@ -107,12 +113,14 @@ class LabelSet:
         records: The labelled images.
         sources: One for each dataset that the records name.
         vocabulary: Name of the superset vocabulary that `keypoints` are, or None for a foreign set.
+        operations: What was done to the labels, oldest first (`superset_vocab.provenance.operation`).
     """
 
     keypoints: tuple[str, ...]
     records: tuple[LabelRecord, ...]
     sources: tuple[Source, ...]
     vocabulary: str | None = None
+    operations: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         problems = [

@@ -1,13 +1,25 @@
 """Superset vocabularies: the ordered keypoint names that one family of models predicts.
 
 A vocabulary is a data file, `data/vocabularies/<name>.toml`. The order of its keypoints is the
-order of the network's output channels and never changes once a model has been published.
+order of the network's output channels and never changes once a model has been published:
+
+    name = "mouse"
+    keypoints = ["nose", "left_ear", "right_ear"]
+    skeleton = [["nose", "left_ear"], ["nose", "right_ear"]]
+    flip_pairs = [["left_ear", "right_ear"]]
+    [sigmas]                       # OKS falloff constants: a default, and what differs by name
+    source = "where they come from"
+    default = 0.1
+    [colours]
+    nose = "#00ff00"               # and so on for every keypoint
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import resources
@@ -16,8 +28,10 @@ from pathlib import Path
 import numpy as np
 
 from superset_vocab.errors import InputError, all_problems
+from superset_vocab.files import read_text
 
 _FOLDER = resources.files("superset_vocab") / "data" / "vocabularies"
+_ENTRIES = {"name", "keypoints", "skeleton", "flip_pairs", "sigmas", "colours"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +78,7 @@ class Vocabulary:
         return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def _problems(vocabulary: Vocabulary):
+def _problems(vocabulary: Vocabulary) -> Iterator[str]:
     """Everything that is inconsistent in a vocabulary, one sentence each."""
     names, count = set(vocabulary.keypoints), len(vocabulary.keypoints)
     for name, times in Counter(vocabulary.keypoints).items():
@@ -90,7 +104,6 @@ def list_vocabularies() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in _FOLDER.iterdir() if f.name.endswith(".toml"))
 
 
-@lru_cache
 def load_vocabulary(name: str) -> Vocabulary:
     """Load a vocabulary by name, or from the path of a .toml file.
 
@@ -98,16 +111,18 @@ def load_vocabulary(name: str) -> Vocabulary:
         InputError: If there is none of that name, or the file is inconsistent.
     """
     if name.endswith(".toml"):
-        file, what = Path(name), name
-        if not file.is_file():
+        if not Path(name).is_file():
             raise InputError(f"{name}: no such vocabulary file")
-    else:
-        file, what = _FOLDER / f"{name}.toml", name
-        if not file.is_file():
-            raise InputError(
-                f"{name!r} is no vocabulary; there are: {', '.join(list_vocabularies())}"
-            )
-    return _parse(what, file.read_text(encoding="utf-8"))
+        return _parse(name, read_text(Path(name)))
+    return _shipped(name)
+
+
+@lru_cache
+def _shipped(name: str) -> Vocabulary:
+    """A vocabulary of the package; the same object every time, its file does not change."""
+    if name not in list_vocabularies():
+        raise InputError(f"{name!r} is no vocabulary; there are: {', '.join(list_vocabularies())}")
+    return _parse(name, (_FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def _parse(what: str, text: str) -> Vocabulary:
@@ -115,28 +130,41 @@ def _parse(what: str, text: str) -> Vocabulary:
     try:
         data = tomllib.loads(text)
         keypoints = tuple(data["keypoints"])
-        index = {name: k for k, name in enumerate(keypoints)}
-        flip = np.arange(len(keypoints))
-        for left, right in data["flip_pairs"]:
-            flip[index[left]], flip[index[right]] = index[right], index[left]
-        default = float(data["sigmas"]["default"])
-        special = {k: float(v) for k, v in data["sigmas"].items() if k not in ("default", "source")}
-        unknown = sorted(set(special) - set(keypoints))
-        if unknown:
-            raise all_problems(what, [f"sigma for {name!r}, which is no keypoint" for name in unknown])
-        return Vocabulary(
-            name=data["name"],
-            keypoints=keypoints,
-            skeleton=tuple((a, b) for a, b in data["skeleton"]),
-            flip_index=flip,
-            sigmas=np.array([special.get(name, default) for name in keypoints]),
-            colours=np.array(
-                [[int(data["colours"][name][i : i + 2], 16) for i in (1, 3, 5)] for name in keypoints],
-                dtype=np.uint8,
-            ),
-            sigma_source=data["sigmas"]["source"],
-        )
+        skeleton = tuple((a, b) for a, b in data["skeleton"])
+        pairs = [(left, right) for left, right in data["flip_pairs"]]
+        sigmas = {name: float(v) for name, v in data["sigmas"].items() if name != "source"}
+        colours = {name: _rgb(text) for name, text in data["colours"].items()}
+        default, source, name = sigmas.pop("default"), data["sigmas"]["source"], data["name"]
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{what}: not a TOML file: {error}") from error
     except KeyError as error:
-        raise InputError(f"{what}: the vocabulary lacks, or names wrongly, {error}") from error
+        raise InputError(f"{what}: the vocabulary lacks the entry {error}") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{what}: an entry of the vocabulary has the wrong form: {error}") from error
+    problems = [f"unknown entry {entry!r}" for entry in sorted(set(data) - _ENTRIES)]
+    paired = {name for pair in pairs for name in pair}
+    for part, names in (("flip pair", paired), ("sigma", set(sigmas)), ("colour", set(colours))):
+        problems += [f"{part} for {n!r}, which is no keypoint" for n in sorted(names - set(keypoints))]
+    problems += [f"{n!r} has no colour" for n in keypoints if n not in colours]
+    if problems:
+        raise all_problems(what, problems)
+    index = {keypoint: k for k, keypoint in enumerate(keypoints)}
+    flip = np.arange(len(keypoints))
+    for left, right in pairs:
+        flip[index[left]], flip[index[right]] = index[right], index[left]
+    return Vocabulary(
+        name=name,
+        keypoints=keypoints,
+        skeleton=skeleton,
+        flip_index=flip,
+        sigmas=np.array([sigmas.get(keypoint, default) for keypoint in keypoints]),
+        colours=np.array([colours[keypoint] for keypoint in keypoints], dtype=np.uint8),
+        sigma_source=" ".join(source.split()),
+    )
+
+
+def _rgb(text: str) -> tuple[int, int, int]:
+    """Red, green and blue of a text of the form #rrggbb."""
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", text) is None:
+        raise ValueError(f"{text!r} is no colour of the form #rrggbb")
+    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)

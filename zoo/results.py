@@ -6,8 +6,11 @@ individual or keypoint is NaN, never 0 or -1. Frames without an animal stay in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,3 +77,31 @@ class Predictions:
         """A copy whose provenance names one more operation; for functions that change poses."""
         operations = [*self.provenance.get("operations", []), {"name": name, **parameters}]
         return replace(self, provenance={**self.provenance, "operations": operations})
+
+    def save(
+        self, folder: str | PathLike[str], stem: str, formats: Sequence[str] = ("h5", "csv", "coco")
+    ) -> list[Path]:
+        """Write the tables `<folder>/<stem>.*` and their provenance; see `zoo.exports`.
+
+        Args:
+            folder: Created if it does not exist; files of the same name are replaced.
+            stem: Start of the file names.
+            formats: Any of "h5" and "csv" (DeepLabCut's tables) and "coco" (COCO results).
+
+        Returns:
+            The files written.
+
+        Raises:
+            InputError: If a format is unknown or the folder cannot be written.
+        """
+        from zoo.exports import export
+
+        return export(self, Path(folder), stem, formats)
+
+    def __repr__(self) -> str:
+        rate = f" at {float(self.fps):g} frames/s" if self.fps else ""
+        present = np.isfinite(self.bbox_confidence).any(1).sum() if len(self) else 0
+        return (
+            f"Predictions({len(self)} frames{rate}, {present} with an animal, "
+            f"{self.n_individuals} individuals, {len(self.vocabulary)} keypoints of {self.vocabulary.name})"
+        )

@@ -1,0 +1,93 @@
+"""Videos of bright squares, and a model that finds them: exact truth without any weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from superset_vocab import load_vocabulary
+from zoo.catalogue import ModelSpec, NetworkSpec, WeightsSpec
+from zoo.detectors import Detections
+from zoo.model import Model
+
+SPEC = ModelSpec(
+    name="fake",
+    variant="squares",
+    vocabulary="superanimal_topviewmouse",
+    summary="finds bright squares",
+    pose=NetworkSpec("none", input={"size": 64}),
+    detector=NetworkSpec("none"),
+    weights=WeightsSpec("none.safetensors", "0" * 64),
+    bbox_threshold=0.5,
+    licence="none",
+    citation="none",
+    training_data=(),
+    default=True,
+)
+K = 27
+SIDE = 16
+
+
+def square_frame(*corners: tuple[float, float], size_wh: tuple[int, int] = (128, 96)) -> np.ndarray:
+    """(H, W, 3) dark frame with a bright square at each top-left corner."""
+    frame = np.full((size_wh[1], size_wh[0], 3), 30, np.uint8)
+    for x, y in corners:
+        frame[int(y) : int(y) + SIDE, int(x) : int(x) + SIDE] = 230
+    return frame
+
+
+def write_video(path: Path, frames: Sequence[np.ndarray], fps: float = 25.0, codec: str = "mp4v") -> Path:
+    """Write frames with OpenCV, not with the code under test."""
+    size = frames[0].shape[1::-1]
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, size)
+    assert writer.isOpened()
+    for frame in frames:
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    writer.release()
+    return path
+
+
+def moving_square(n: int) -> list[np.ndarray]:
+    """A square that moves 2 px to the right per frame, at row 40, beginning again at column 100."""
+    return [square_frame((2 * t % 100, 40)) for t in range(n)]
+
+
+class SquareDetector:
+    """Boxes of bright blobs; confidence is the blob's brightness."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def __call__(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        self.calls.append(len(frames))
+        return [self._one(frame) for frame in frames]
+
+    def _one(self, frame: np.ndarray) -> Detections:
+        grey = frame.mean(-1)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats((grey > 90).astype(np.uint8))
+        big = [i for i in range(1, count) if stats[i, 4] > 30]
+        boxes = stats[big, :4].astype(np.float32).reshape(-1, 4)
+        confidence = np.array([grey[labels == i].mean() / 255 for i in big], np.float32)
+        order = np.argsort(-confidence, kind="stable")
+        return Detections(boxes[order], confidence[order])
+
+
+class DiagonalPose:
+    """Keypoint k lies k/K of the way from the box's top-left corner to the bottom-right one."""
+
+    def __call__(
+        self, frames: Sequence[np.ndarray], bboxes: Sequence[np.ndarray]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        share = np.arange(K, dtype=np.float32)[:, None] / K
+        return [
+            (box[:, None, :2] + share * box[:, None, 2:], np.full((len(box), K), 0.9, np.float32))
+            for box in bboxes
+        ]
+
+
+def fake_model() -> Model:
+    """A model that finds bright squares."""
+    return Model(SPEC, load_vocabulary(SPEC.vocabulary), SquareDetector(), DiagonalPose())

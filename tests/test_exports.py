@@ -1,0 +1,169 @@
+"""Tables that other programs read: nothing is lost or moved on the way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from data import need
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from superset_vocab import InputError, load_vocabulary
+from zoo.exports import coco_results, dlc_table, read_h5_provenance, write_dlc_csv, write_dlc_h5
+from zoo.results import Predictions
+
+VOCABULARY = load_vocabulary("superanimal_topviewmouse")
+K = len(VOCABULARY)
+
+
+def predictions_of(t: int, n: int, seed: int = 0, absent: float = 0.3) -> Predictions:
+    """Random poses with absent individuals."""
+    rng = np.random.default_rng(seed)
+    gone = rng.random((t, n)) < absent
+    values = {
+        "keypoints": rng.uniform(0, 640, (t, n, K, 2)),
+        "confidence": rng.random((t, n, K)),
+        "bbox_xywh": rng.uniform(1, 100, (t, n, 4)),
+        "bbox_confidence": rng.random((t, n)),
+    }
+    arrays: dict[str, Any] = {name: value.astype(np.float32) for name, value in values.items()}
+    for value in arrays.values():
+        value[gone] = np.nan
+    return Predictions(
+        **arrays,
+        frame_index=np.arange(t),
+        size_wh=np.tile((640, 480), (t, 1)),
+        vocabulary=VOCABULARY,
+        individuals=tuple(f"animal{i}" for i in range(n)),
+        fps=Fraction(30000, 1001),
+        provenance={"model": "superanimal_topviewmouse", "variant": "compact", "operations": [{"name": "ä"}]},
+    )
+
+
+def values_of(predictions: Predictions) -> np.ndarray:
+    """(T, N * K * 3) float32."""
+    values = np.concatenate([predictions.keypoints, predictions.confidence[..., None]], -1)
+    return values.reshape(len(predictions), -1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 10])
+def test_h5_opens_without_a_key_and_has_every_value(tmp_path: Path, n: int) -> None:
+    predictions = predictions_of(20, n)
+    path = tmp_path / "a.h5"
+    write_dlc_h5(predictions, path)
+    table = pd.read_hdf(path)
+    assert isinstance(table, pd.DataFrame)
+    np.testing.assert_array_equal(table.to_numpy(), values_of(predictions))
+    assert table.to_numpy().dtype == np.float64
+    assert table.index.tolist() == list(range(20))
+    levels = ["scorer", "individuals", "bodyparts", "coords"]
+    assert list(table.columns.names) == (levels if n > 1 else ["scorer", "bodyparts", "coords"])
+    one = table["superanimal_topviewmouse_compact"]
+    one = one["animal1"] if n > 1 else one
+    which = 1 if n > 1 else 0
+    np.testing.assert_array_equal(one["nose"]["likelihood"], predictions.confidence[:, which, 0])
+    with pd.HDFStore(path, "r") as store:
+        assert store.keys() == ["/df_with_missing"]
+        assert store.get_storer("df_with_missing").is_table  # type: ignore[union-attr]
+
+
+def test_h5_carries_its_provenance(tmp_path: Path) -> None:
+    predictions = predictions_of(3, 1)
+    write_dlc_h5(predictions, tmp_path / "a.h5")
+    assert read_h5_provenance(tmp_path / "a.h5") == predictions.provenance
+    with pytest.raises(InputError, match="no table with provenance"):
+        read_h5_provenance(need("trajectories") / "m3v1_three_networks" / OPENFIELD_H5)
+
+
+@given(n=st.integers(1, 3), t=st.integers(1, 5), seed=st.integers(0, 10**6))
+@settings(deadline=None, max_examples=15)
+def test_csv_comes_back_exactly(tmp_path_factory: pytest.TempPathFactory, n: int, t: int, seed: int) -> None:
+    predictions = predictions_of(t, n, seed)
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    write_dlc_csv(predictions, path)
+    levels = 4 if n > 1 else 3
+    table = pd.read_csv(path, header=list(range(levels)), index_col=0)
+    np.testing.assert_array_equal(table.to_numpy().astype(np.float32), values_of(predictions))
+    assert table.columns.equals(dlc_table(predictions).columns)
+
+
+OPENFIELD_H5 = "m3v1mp4DLC_resnet50_openfieldOct30shuffle1_100000.h5"
+
+
+def test_tables_are_laid_out_as_deeplabcut_lays_them_out(tmp_path: Path) -> None:
+    theirs = pd.read_hdf(need("trajectories") / "m3v1_three_networks" / OPENFIELD_H5)
+    ours = dlc_table(predictions_of(5, 1))
+    assert isinstance(theirs, pd.DataFrame)
+    assert list(ours.columns.names) == list(theirs.columns.names)
+    assert list(ours.columns.get_level_values("coords")[:6]) == list(
+        theirs.columns.get_level_values("coords")[:6]
+    )
+    assert ours.index.name == theirs.index.name
+    write_dlc_csv(predictions_of(5, 2), tmp_path / "a.csv")
+    example = need("trajectories") / "deepof_tests/tests/test_examples/test_madlc_topview/Tables"
+    with (example / "testDLC_csv_table_madlc.csv").open() as file:
+        heads = [next(file).split(",")[0] for _ in range(5)]
+    with (tmp_path / "a.csv").open() as file:
+        assert [next(file).split(",")[0] for _ in range(5)] == heads
+
+
+def test_coco_has_the_individuals_that_are_there() -> None:
+    predictions = predictions_of(6, 2)
+    results = coco_results(predictions)
+    there = np.argwhere(np.isfinite(predictions.bbox_confidence))
+    assert [(r["image_id"], r["individual"]) for r in results] == [(t, f"animal{n}") for t, n in there]
+    for result, (t, n) in zip(results, there, strict=True):
+        points = np.array(result["keypoints"], np.float32).reshape(K, 3)
+        np.testing.assert_array_equal(points[:, :2], predictions.keypoints[t, n])
+        np.testing.assert_array_equal(points[:, 2], predictions.confidence[t, n])
+        np.testing.assert_array_equal(np.array(result["bbox"], np.float32), predictions.bbox_xywh[t, n])
+        product = predictions.bbox_confidence[t, n] * predictions.confidence[t, n].mean()
+        assert result["score"] == pytest.approx(float(product), rel=1e-5)
+        assert result["category_id"] == 1
+
+
+def test_save_writes_what_is_asked_for(tmp_path: Path) -> None:
+    predictions = predictions_of(4, 2)
+    paths = predictions.save(tmp_path / "new" / "folder", "mouse", ("csv", "coco"))
+    assert [path.name for path in paths] == ["mouse.csv", "mouse.coco.json", "mouse.provenance.json"]
+    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == sorted(
+        p.name for p in paths
+    )
+    about = json.loads(paths[-1].read_text())
+    assert about["fps"] == "30000/1001"
+    assert about["n_frames"] == 4
+    assert about["model"] == "superanimal_topviewmouse"
+    assert about["individuals"] == ["animal0", "animal1"]
+    assert about["operations"] == [{"name": "ä"}]
+    assert len(json.loads(paths[1].read_text())) == int(np.isfinite(predictions.bbox_confidence).sum())
+
+
+def test_unknown_format_writes_nothing(tmp_path: Path) -> None:
+    for formats, words in ((("h5", "slp"), "'slp' is no format"), ((), "nothing is no format")):
+        with pytest.raises(InputError, match=words):
+            predictions_of(2, 1).save(tmp_path / "out", "a", formats)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(InputError, match="out: cannot write into this output folder"):
+        predictions_of(2, 1).save(tmp_path / "out", "a")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_individuals_that_never_occur(tmp_path: Path) -> None:
+    predictions = replace(predictions_of(3, 1, absent=1.1))
+    assert coco_results(predictions) == []
+    write_dlc_h5(predictions, tmp_path / "a.h5")
+    table = pd.read_hdf(tmp_path / "a.h5")
+    assert isinstance(table, pd.DataFrame)
+    assert table.shape == (3, K * 3)
+    assert table.isna().all().all()

@@ -1,0 +1,243 @@
+"""Label records to training samples: crops around animals, whole frames, and the detector's frames.
+
+A sample is a dict of tensors (shapes without the batch axis):
+    image            (1 or 3, H, W) float32, standardised over the image
+    heatmaps         (K, h, w) float32, Gaussians; all zero where a keypoint is not annotated
+    keypoint_weight  (K,) float32, exactly 0 where the dataset does not define the keypoint
+    locref           (2K, h, w), locref_weight (K, h, w): offsets to the keypoint, cells near it only
+    size             (2, h, w), size_weight (1, h, w): only in the view "detector", where K is 1
+A keypoint that augmentation or cropping has moved out of the input counts as not annotated: the
+network is taught that it is not to be seen.
+
+Which box is an animal's: the extent of its annotated keypoints, without those behind the tail base
+(`OUTSIDE_BOX`), grown by `BOX_MARGIN` of the longer side. Datasets draw their own boxes in too many
+ways to learn from, and this one can be made anew after any rotation. The dataset's box serves only
+animals with fewer than two such keypoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from superset_vocab import InputError, LabelRecord, LabelSet, Vocabulary, load_vocabulary
+from training.augment import Augmentation, AugmentOptions
+from training.losses import keypoint_weight
+from training.recipe import Batch, Recipe
+from zoo.codecs import encode_heatmaps, encode_locref
+from zoo.transforms import apply_matrix, crop_matrix, resize_matrix, square_around, standardise, warp
+
+OUTSIDE_BOX = frozenset({"tail1", "tail2", "tail3", "tail4", "tail5", "tail_end"})
+BOX_MARGIN = 0.1
+_MARGIN_OF_CROP = 1.5  # what is cut out before augmentation, over what is left after it
+
+
+def keypoint_box(keypoints: np.ndarray, in_box: np.ndarray, margin: float = BOX_MARGIN) -> np.ndarray:
+    """Boxes around annotated keypoints.
+
+    Args:
+        keypoints: (N, K, 2) pixels; NaN where not annotated.
+        in_box: (K,) bool, keypoints that count.
+        margin: Growth on every side, as a fraction of the longer side.
+
+    Returns:
+        (N, 4) xywh; NaN for animals with fewer than two such keypoints.
+    """
+    boxes = np.full((len(keypoints), 4), np.nan)
+    for n, points in enumerate(keypoints[:, in_box]):
+        points = points[np.isfinite(points).all(-1)]
+        if len(points) >= 2:
+            low, high = points.min(0), points.max(0)
+            grow = margin * max((high - low).max(), 1.0)
+            boxes[n] = np.concatenate([low - grow, high - low + 2 * grow])
+    return boxes
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a dataset needs of a recipe."""
+
+    batch: Batch
+    augmentation: AugmentOptions
+    masking: bool
+    seed: int
+    locref_radius: float = 0.0
+
+
+class PoseDataset(Dataset[dict[str, torch.Tensor]]):
+    """Samples of a label set in one of the views; images are decoded once and kept in memory.
+
+    Attributes:
+        groups: Dataset name of every sample, for balanced sampling.
+    """
+
+    def __init__(self, labels: LabelSet, options: Options) -> None:
+        if labels.vocabulary is None:
+            raise InputError("training needs labels projected into a vocabulary; run `zoo convert` first")
+        self.vocabulary: Vocabulary = load_vocabulary(labels.vocabulary)
+        self.options = options
+        self.records = labels.records
+        self.in_box = np.array([name not in OUTSIDE_BOX for name in self.vocabulary.keypoints])
+        self.boxes = [self._boxes(record) for record in labels.records]
+        self.items = self._items()
+        self.groups = tuple(self.records[r].dataset for r, _ in self.items)
+        if not self.items:
+            raise InputError("the labels have no animal to train on")
+        size, flip = options.batch.input_size, self.vocabulary.flip_index
+        self.augmentation = Augmentation(options.augmentation, (size[0], size[1]), flip)
+        self._images: dict[Path, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def _boxes(self, record: LabelRecord) -> np.ndarray:
+        boxes = keypoint_box(record.keypoints, self.in_box)
+        return np.where(np.isfinite(boxes).all(-1, keepdims=True), boxes, record.bbox_xywh)
+
+    def _items(self) -> list[tuple[int, int]]:
+        """(record, instance) of every sample; instance -1 is the whole frame."""
+        if self.options.batch.view != "crop":
+            return [(r, -1) for r in range(len(self.records))]
+        return [
+            (r, n)
+            for r, boxes in enumerate(self.boxes)
+            for n in range(len(boxes))
+            if np.isfinite(boxes[n]).all() and (self.records[r].visibility[n] >= 1).any()
+        ]
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
+        """The sample of (index, position in the run); augmentation depends on (seed, position) only."""
+        index, position = key
+        seed = int(np.random.default_rng([self.options.seed, position]).integers(2**31))
+        r, n = self.items[index]
+        record, image = self.records[r], self._image(self.records[r].image)
+        chosen = slice(n, n + 1) if n >= 0 else slice(None)
+        if self.options.batch.view == "detector":
+            return self._detector_sample(image, record, self.boxes[r], seed)
+        matrix, size_wh = self._region(record, self.boxes[r][n] if n >= 0 else None)
+        region = warp(image, matrix, size_wh)
+        points = apply_matrix(record.keypoints[chosen], matrix)
+        region, points, flipped = self.augmentation(region, points, seed)
+        visibility = record.visibility[chosen]
+        if flipped:
+            visibility = visibility[:, self.vocabulary.flip_index]
+        return self._sample(region, points, visibility)
+
+    def _image(self, path: Path) -> np.ndarray:
+        """The decoded image, from memory after the first time."""
+        if path not in self._images:
+            mode = cv2.IMREAD_GRAYSCALE if self.options.batch.grey else cv2.IMREAD_COLOR
+            image = cv2.imread(str(path), mode)
+            if image is None:
+                raise InputError(f"{path}: cannot be read as an image; run `zoo convert` again")
+            self._images[path] = image if image.ndim == 2 else image[..., ::-1]
+        return self._images[path]
+
+    def _region(self, record: LabelRecord, box: np.ndarray | None) -> tuple[np.ndarray, tuple[int, int]]:
+        """Matrix and size of what is cut out: larger than the input, so that rotation finds pixels."""
+        w, h = self.options.batch.input_size
+        if box is None:
+            matrix, _ = resize_matrix(record.size_wh, (w, h))
+            return matrix, (w, h)
+        large = round(w * _MARGIN_OF_CROP)
+        square = square_around(box, self.options.batch.context * _MARGIN_OF_CROP)
+        return crop_matrix(square, large), (large, large)
+
+    def _sample(self, image: np.ndarray, points: np.ndarray, visibility: np.ndarray) -> dict[str, torch.Tensor]:
+        """Tensors of an augmented input."""
+        batch = self.options.batch
+        size = np.array(batch.input_size)
+        inside = np.isfinite(points).all(-1) & (points > -0.5).all(-1) & (points < size - 0.5).all(-1)
+        visible = inside & (visibility >= 1)
+        # A frame's keypoint is defined or not for all its animals alike: they share a dataset.
+        weight = keypoint_weight(visibility, masking=self.options.masking)
+        weight = weight.min(0) if len(weight) else np.zeros(len(self.vocabulary), np.float32)
+        sample: dict[str, Any] = {
+            "image": _to_input(image),
+            "heatmaps": encode_heatmaps(points, visible, (size[0], size[1]), batch.stride, batch.sigma),
+            "keypoint_weight": weight,
+        }
+        if self.options.locref_radius > 0:
+            locref, near = encode_locref(
+                points, visible, (size[0], size[1]), batch.stride, self.options.locref_radius
+            )
+            sample["locref"], sample["locref_weight"] = locref, near * weight[:, None, None]
+        return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in sample.items()}
+
+    def _detector_sample(
+        self, image: np.ndarray, record: LabelRecord, boxes: np.ndarray, seed: int
+    ) -> dict[str, torch.Tensor]:
+        """Centres and sizes of all animals of a frame; boxes are made anew after the augmentation."""
+        w, h = self.options.batch.input_size
+        matrix, _ = resize_matrix(record.size_wh, (w, h))
+        points = apply_matrix(record.keypoints, matrix)
+        corners = apply_matrix(_corners(boxes), matrix)
+        everything = np.concatenate([points, corners], axis=1)
+        pipeline = self._detector_augmentation
+        region, moved, _ = pipeline(warp(image, matrix, (w, h)), everything, seed)
+        points, corners = moved[:, : points.shape[1]], moved[:, points.shape[1] :]
+        new = keypoint_box(points, self.in_box)
+        fallback = keypoint_box(corners, np.ones(4, bool), margin=0.0)
+        new = np.where(np.isfinite(new).all(-1, keepdims=True), new, fallback)
+        new = new[np.isfinite(new).all(-1)]
+        centres = (new[:, :2] + new[:, 2:] / 2)[:, None]
+        inside = ((centres > -0.5) & (centres < np.array([w, h]) - 0.5)).all(-1)
+        stride, sigma = self.options.batch.stride, self.options.batch.sigma
+        heat = encode_heatmaps(centres, inside, (w, h), stride, sigma)
+        size, near = _size_maps(centres[:, 0], new[:, 2:], inside[:, 0], (w, h), stride)
+        sample = {
+            "image": _to_input(region),
+            "heatmaps": heat,
+            "keypoint_weight": np.ones(1, np.float32),
+            "size": size,
+            "size_weight": near,
+        }
+        return {name: torch.from_numpy(value) for name, value in sample.items()}
+
+    @cached_property
+    def _detector_augmentation(self) -> Augmentation:
+        """Boxes have no left and right, and the four box corners ride along as further points."""
+        w, h = self.options.batch.input_size
+        count = len(self.vocabulary)
+        flip = np.concatenate([self.vocabulary.flip_index, count + np.arange(4)])
+        return Augmentation(self.options.augmentation, (w, h), flip)
+
+
+def _corners(boxes: np.ndarray) -> np.ndarray:
+    """(N, 4) xywh -> (N, 4, 2) corners."""
+    x, y, w, h = boxes.reshape(-1, 4).T
+    return np.stack([np.stack([x, y], 1), np.stack([x + w, y], 1), np.stack([x + w, y + h], 1), np.stack([x, y + h], 1)], 1)
+
+
+def _size_maps(
+    centres: np.ndarray, sizes: np.ndarray, inside: np.ndarray, input_wh: tuple[int, int], stride: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithm of box width and height over the input width, in the 3 x 3 cells around each centre."""
+    w, h = input_wh[0] // stride, input_wh[1] // stride
+    size, near = np.zeros((2, h, w), np.float32), np.zeros((1, h, w), np.float32)
+    for centre, wh in zip(centres[inside], sizes[inside], strict=True):
+        column, row = np.clip(np.round((centre - (stride - 1) / 2) / stride).astype(int), 0, [w - 1, h - 1])
+        cells = np.s_[:, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        size[cells] = np.log(np.maximum(wh, 1.0) / input_wh[0])[:, None, None]
+        near[cells] = 1
+    return size, near
+
+
+def _to_input(image: np.ndarray) -> np.ndarray:
+    """uint8 (H, W) or (H, W, 3) -> standardised float32 (C, H, W)."""
+    channels = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+    return standardise(channels[None])[0]
+
+
+def build_dataset(recipe: Recipe, labels: LabelSet, *, seed: int) -> PoseDataset:
+    """The dataset that a recipe asks for."""
+    radius = 0.0 if recipe.loss.locref == "none" else 2.0 * recipe.batch.sigma
+    options = Options(recipe.batch, recipe.augmentation, recipe.run.masking, seed, radius)
+    return PoseDataset(labels, options)

@@ -1,0 +1,221 @@
+"""The state of a run on disk: a checkpoint to resume from, and the record that goes with the weights.
+
+A checkpoint holds tensors, numbers and strings only and is read with `weights_only=True`: loading
+one can never run code, whoever wrote it. (mmengine's own checkpoints pickle objects of its logger and
+its loader falls back to unpickling them, which is why they are not used.) It replaces the former
+one by a rename, so that a kill at any moment leaves a complete one.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import pickle
+import platform
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from superset_vocab import InputError, LabelSet
+from superset_vocab.errors import all_problems
+from superset_vocab.files import atomic_path
+from training.recipe import Recipe
+
+_FORMAT = 1
+_FREE_TO_CHANGE = {("run", "checkpoint_every"), ("run", "log_every"), ("run", "workers")}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything a run needs to go on as if it had never stopped.
+
+    Attributes:
+        iteration: Forward passes done; optimiser steps times `schedule.accumulate`.
+        network: State dict of the network.
+        average: State dict of the averaged network; empty without averaging.
+        optimiser: State dict of the optimiser, with that of the gradient scaler.
+        recipe: `Recipe.to_dict()` as JSON.
+        data_sha256: Of the labels (`label_sha256`), or empty.
+        seconds: Time spent so far.
+        resumed_at: Iterations at which the run was taken up again.
+    """
+
+    iteration: int
+    network: dict[str, Tensor]
+    average: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    recipe: str
+    data_sha256: str
+    seconds: float
+    resumed_at: list[int]
+
+    def save(self, path: Path) -> None:
+        """Write atomically."""
+        content = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        with atomic_path(path) as temporary:
+            torch.save({"format": _FORMAT, **content}, temporary)
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read, without ever unpickling an object.
+
+        Raises:
+            InputError: If it is no complete checkpoint of this version.
+        """
+        remedy = "start again in a new folder"
+        if not zipfile.is_zipfile(path):
+            raise InputError(f"{path}: not a readable checkpoint; {remedy}")
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+            raise InputError(
+                f"{path}: not a readable checkpoint ({type(error).__name__}); {remedy}"
+            ) from error
+        if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
+            raise InputError(f"{path}: not a checkpoint of this version; {remedy}")
+        if set(content) != set(cls.__dataclass_fields__):
+            raise InputError(f"{path}: the checkpoint lacks entries; {remedy}")
+        return cls(**content)
+
+    def check_same_run(self, recipe: Recipe, data_sha256: str, path: Path) -> None:
+        """Refuse to continue a run with another recipe or other labels.
+
+        Raises:
+            InputError: Lists every entry of the recipe that differs.
+        """
+        problems = []
+        before, now = json.loads(self.recipe), recipe.to_dict()
+        for table, entries in now.items():
+            for name in sorted(set(entries) | set(before.get(table, {}))):
+                old, new = before.get(table, {}).get(name), entries.get(name)
+                if old != new and (table, name) not in _FREE_TO_CHANGE:
+                    problems.append(f"{table}.{name} was {old!r} and is now {new!r}")
+        if self.data_sha256 != data_sha256:
+            problems.append("the labels have changed")
+        if problems:
+            raise all_problems(f"{path}: cannot resume another run; use a new folder", problems)
+
+
+def label_sha256(labels: LabelSet) -> str:
+    """Hash of what the labels say: file names, sizes, groups, coordinates and visibility, not the pixels."""
+    digest = hashlib.sha256("\0".join(labels.keypoints).encode())
+    for record in labels.records:
+        head = (
+            record.image.name,
+            record.size_wh,
+            record.dataset,
+            record.split_group,
+            record.visibility.shape,
+        )
+        digest.update(repr(head).encode())
+        for array in (record.keypoints, record.bbox_xywh):
+            digest.update(np.ascontiguousarray(array, np.float64).tobytes())
+        digest.update(np.ascontiguousarray(record.visibility, np.int8).tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What made a weights file; written as run.json beside it.
+
+    Attributes:
+        recipe: The resolved recipe.
+        command: Makes the run again, from the folder of the run.
+        datasets: Dataset -> number of samples.
+        data_sha256: Of the labels, or empty.
+        weights_sha256: Of weights.safetensors.
+        parameters: Number of the network's parameters.
+        iterations, samples: Optimiser steps done, samples seen.
+        seconds: Training time over all sessions.
+        resumed_at: Optimiser steps at which the run was resumed.
+        loss_curve: Up to 50 pairs (optimiser step, mean loss since the pair before).
+        device, precision, processes, threads: What it ran on.
+        versions: Of Python and of the packages that matter.
+    """
+
+    recipe: dict[str, Any]
+    command: str
+    datasets: dict[str, int]
+    data_sha256: str
+    weights_sha256: str
+    parameters: int
+    iterations: int
+    samples: int
+    seconds: float
+    resumed_at: list[int]
+    loss_curve: list[list[float]]
+    device: str
+    precision: str
+    processes: int
+    threads: int
+    versions: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As written to run.json."""
+        return asdict(self)
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the outcome; "absent" where not installed."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in (
+        "superanimal-zoo",
+        "torch",
+        "numpy",
+        "albumentations",
+        "onedl-mmengine",
+        "opencv-python-headless",
+    ):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+class CsvLog:
+    """The plain log of a run, log.csv: one line per `run.log_every` optimiser steps."""
+
+    def __init__(self, path: Path, *, start: int) -> None:
+        """Open for the steps after `start`; lines beyond it, of a session that was killed, are dropped."""
+        self._path, self._names = path, []
+        rows = [row for row in read_log(path) if row["step"] <= start] if start and path.is_file() else []
+        with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            if rows:
+                self._names = list(rows[0])
+                csv.writer(file).writerows([self._names, *(_texts(row) for row in rows)])
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Append a line; the first one decides the columns."""
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            if not self._names:
+                self._names = list(row)
+                csv.writer(file).writerow(self._names)
+            csv.writer(file).writerow(_texts({name: row[name] for name in self._names}))
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The lines of a log.csv; a last line that a kill cut short is left out."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    names = rows[0] if rows else []
+    return [dict(zip(names, map(float, row), strict=True)) for row in rows[1:] if len(row) == len(names)]
+
+
+def loss_curve(rows: list[dict[str, float]], points: int = 50) -> list[list[float]]:
+    """At most `points` pairs (step, mean loss of the lines since the last pair)."""
+    parts = [part for part in np.array_split(np.arange(len(rows)), min(points, len(rows)) or 1) if len(part)]
+    return [[rows[part[-1]]["step"], float(np.mean([rows[i]["loss"] for i in part]))] for part in parts]
+
+
+def _texts(row: Mapping[str, float]) -> list[str]:
+    """Numbers with enough digits to be read back unchanged, whole ones without a point."""
+    return [repr(int(value)) if float(value).is_integer() else repr(float(value)) for value in row.values()]

@@ -1,0 +1,431 @@
+"""How good poses are: distances in pixels, and average precision by object keypoint similarity (OKS).
+
+Works on predictions, however they were made. No prediction is dropped for a low confidence. Keypoints
+that a dataset does not define, or that the annotator left out, are not scored.
+
+Two figures are called RMSE in the literature. DeepLabCut's, and with it the SuperAnimal paper's, is the
+mean Euclidean distance over all annotated keypoints pooled; here `mean_distance`. The root of the mean
+square is `root_mean_square`. A keypoint that is annotated but not predicted has no distance; it is
+counted in `n_missing`, and a figure is never shown without it.
+
+OKS is eq. 4 of the paper as pycocotools computes it: k_i = 2 sigma_i, s ** 2 = width x height of the
+label's box. An instance without a box gets the extent of its annotated keypoints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from superset_vocab import InputError, LabelRecord, LabelSet, Visibility, Vocabulary
+from superset_vocab.files import write_json
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+    from zoo.results import Predictions
+
+_FAR = 1e6  # pixels; where COCO needs a coordinate for a keypoint that was not predicted
+
+
+@dataclass(frozen=True)
+class PixelErrors:
+    """Distances between predicted and annotated keypoints, pooled over everything.
+
+    Attributes:
+        n: Annotated keypoints.
+        n_missing: Those of them that were not predicted; all figures are over the other ones.
+        mean_distance: In pixels; the "RMSE" of DeepLabCut and of the paper. NaN if there is none.
+        root_mean_square: In pixels.
+        median: In pixels.
+    """
+
+    n: int
+    n_missing: int
+    mean_distance: float
+    root_mean_square: float
+    median: float
+
+    @classmethod
+    def of(cls, predicted: np.ndarray, truth: np.ndarray) -> PixelErrors:
+        """From (..., 2) pixels each; NaN in `truth` is not annotated, NaN in `predicted` is missing."""
+        if predicted.shape != truth.shape or truth.shape[-1:] != (2,):
+            raise ValueError(f"shapes {predicted.shape} and {truth.shape} are not (..., 2) and equal")
+        annotated = np.isfinite(truth).all(-1)
+        distance = np.linalg.norm(predicted[annotated] - truth[annotated], axis=-1)
+        found = distance[np.isfinite(distance)]
+        if not len(found):
+            return cls(len(distance), len(distance), np.nan, np.nan, np.nan)
+        return cls(
+            n=len(distance),
+            n_missing=len(distance) - len(found),
+            mean_distance=float(found.mean()),
+            root_mean_square=float(np.sqrt(np.mean(found**2))),
+            median=float(np.median(found)),
+        )
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """COCO's keypoint figures in [0, 1]; NaN where no instance has an annotated keypoint.
+
+    Attributes:
+        ap: Mean over the OKS thresholds 0.50, 0.55, ..., 0.95 ("mAP").
+        ap_50, ap_75: At one threshold.
+        ar: Average recall over the thresholds.
+    """
+
+    ap: float
+    ap_50: float
+    ap_75: float
+    ar: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """An evaluation with everything that is needed to read its figures.
+
+    Attributes:
+        split: Name of the part of the data, in the words of the caller.
+        datasets: Dataset -> number of its images.
+        n_images, n_instances: Labelled; instances with an annotated keypoint.
+        n_extra: Predicted individuals beyond the labelled instances of their image.
+        bboxes: "model" if the model found the animals itself, "labels" if it was given their boxes.
+        errors: Over all keypoints.
+        per_keypoint: Over each annotated keypoint.
+        precision: By OKS.
+        sigmas: Keypoint -> COCO sigma (k = 2 sigma), of the scored keypoints.
+        sigma_source: Where they come from.
+        provenance: Of the predictions: model, weights, operations.
+    """
+
+    split: str
+    datasets: dict[str, int]
+    n_images: int
+    n_instances: int
+    n_extra: int
+    bboxes: str
+    errors: PixelErrors
+    per_keypoint: dict[str, PixelErrors]
+    precision: AveragePrecision
+    sigmas: dict[str, float]
+    sigma_source: str
+    provenance: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; NaN becomes None."""
+        return _without_nan(asdict(self))
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, atomically."""
+        write_json(path, self.to_dict())
+
+    def table(self) -> str:
+        """A text table, one line for each keypoint and one for all."""
+        sets = ", ".join(f"{name} ({n} images)" for name, n in self.datasets.items())
+        found = "boxes found by the model" if self.bboxes == "model" else "boxes made from the labels"
+        sigmas = sorted(set(self.sigmas.values()))
+        spread = f"{sigmas[0]:g}" if len(sigmas) == 1 else f"{sigmas[0]:g} to {sigmas[-1]:g}"
+        head = [
+            f"{self.split}: {sets}, {self.n_instances} instances, {self.n_extra} individuals too many, {found}",
+            "pixels               n missing    mean     rms  median   (mean: the RMSE of DeepLabCut)",
+        ]
+        rows = {**self.per_keypoint, "all": self.errors}
+        lines = [
+            f"{name:<16} {e.n:>5} {e.n_missing:>7} {e.mean_distance:>7.2f} {e.root_mean_square:>7.2f} {e.median:>7.2f}"
+            for name, e in rows.items()
+        ]
+        p = self.precision
+        foot = f"OKS, sigma {spread}: mAP {p.ap:.3f}, AP50 {p.ap_50:.3f}, AP75 {p.ap_75:.3f}, mean recall {p.ar:.3f}"
+        return "\n".join([*head, *lines, foot])
+
+
+def evaluate_model(
+    model: Model,
+    labels: LabelSet,
+    *,
+    split: str,
+    bboxes: str = "model",
+    keypoints: Sequence[str] | None = None,
+) -> Report:
+    """Run a model on the images of a label set and score it.
+
+    Args:
+        model: From `zoo.load`.
+        labels: In the model's vocabulary.
+        split: What part of the data this is, for the report.
+        bboxes: "model" finds the animals in the whole image; "labels" gives the model the extent of each
+            instance's annotated keypoints.
+        keypoints: Score only these.
+
+    Raises:
+        InputError: If the label set does not fit the model, or an image cannot be read.
+    """
+    if bboxes not in ("model", "labels"):
+        raise InputError(f"bboxes is {bboxes!r}, must be 'model' or 'labels'")
+    images = [str(record.image) for record in labels.records]
+    if bboxes == "labels":
+        predictions = model.predict(images, bboxes_xywh=[extent(record) for record in labels.records])
+    else:
+        predictions = model.predict(images)
+    return evaluate_predictions(predictions, labels, split=split, bboxes=bboxes, keypoints=keypoints)
+
+
+def evaluate_predictions(
+    predictions: Predictions,
+    labels: LabelSet,
+    *,
+    split: str,
+    bboxes: str = "model",
+    keypoints: Sequence[str] | None = None,
+) -> Report:
+    """Score predictions for the images of a label set, in its order.
+
+    With bboxes "labels" individual n belongs to instance n. Otherwise, of each image with N labelled
+    instances, the N most confident individuals are assigned to them so that the sum of OKS is largest;
+    a less confident one that fits better does not count, so that too many individuals are no advantage.
+
+    Args:
+        predictions: One frame for each record.
+        labels: In the vocabulary of the predictions.
+        split: As in `evaluate_model`.
+        bboxes: As in `evaluate_model`.
+        keypoints: As in `evaluate_model`.
+
+    Raises:
+        InputError: If vocabulary or number of images differ, a keypoint is unknown, or nothing is labelled.
+    """
+    vocabulary = predictions.vocabulary
+    scored = _scored(vocabulary, labels, predictions, keypoints)
+    sigmas = vocabulary.sigmas
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    scenes: list[_Scene] = []
+    n_extra = 0
+    for record, poses, confidence in zip(
+        labels.records, predictions.keypoints, predictions.confidence, strict=True
+    ):
+        scene = _scene(record, poses.astype(np.float64), confidence, scored)
+        n_extra += max(0, len(scene.poses) - len(record))
+        if bboxes == "labels":
+            match = np.arange(len(record))
+            found = np.where(scored[:, None], poses, np.nan)
+        else:
+            match = match_individuals(scene.poses[: len(record)], scene.truth, scene.areas, sigmas)
+            found = scene.poses
+        missing = np.full((1, *scene.truth.shape[1:]), np.nan)
+        pairs.append((np.concatenate([found, missing])[match], scene.truth))  # -1: the missing one
+        scenes.append(scene)
+    predicted, truth = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+    annotated = np.isfinite(truth).all(-1)
+    if not annotated.any():
+        raise InputError(f"{split}: no keypoint is annotated, so there is nothing to score")
+    columns = np.flatnonzero(annotated.any(0))
+    return Report(
+        split=split,
+        datasets=dict(sorted(Counter(record.dataset for record in labels.records).items())),
+        n_images=len(labels),
+        n_instances=int(annotated.any(1).sum()),
+        n_extra=n_extra,
+        bboxes=bboxes,
+        errors=PixelErrors.of(predicted, truth),
+        per_keypoint={vocabulary.keypoints[k]: PixelErrors.of(predicted[:, k], truth[:, k]) for k in columns},
+        precision=_average_precision(scenes, sigmas),
+        sigmas={vocabulary.keypoints[k]: float(sigmas[k]) for k in columns},
+        sigma_source=vocabulary.sigma_source,
+        provenance=predictions.provenance,
+    )
+
+
+def oks(predicted: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+    """Object keypoint similarity (eq. 4, k = 2 sigma) of every individual with every instance.
+
+    Args:
+        predicted: (P, K, 2) px; a missing keypoint (NaN) counts as infinitely far.
+        truth: (N, K, 2) px; NaN where not annotated.
+        areas: (N,) px ** 2.
+        sigmas: (K,).
+
+    Returns:
+        (P, N) in [0, 1]; 0 for an instance without an annotated keypoint.
+    """
+    squared = ((predicted[:, None] - truth[None]) ** 2).sum(-1)
+    annotated = np.isfinite(truth).all(-1)
+    exponent = squared / (2 * areas[None, :, None] * (2 * sigmas) ** 2)
+    similarity = np.where(np.isfinite(exponent), np.exp(-np.nan_to_num(exponent)), 0.0)
+    return similarity.sum(-1) / np.maximum(annotated.sum(-1), 1)
+
+
+def match_individuals(
+    predicted: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
+) -> np.ndarray:
+    """Assign predicted individuals to labelled instances so that the sum of OKS is largest.
+
+    Poses that are too far for any OKS still count as that instance's if no better one is left: an
+    animal that was found but badly is an error in pixels, not a missing animal. Then the nearer one wins.
+
+    Returns:
+        (N,) int: index of each instance's individual, or -1 where there is none.
+    """
+    match = np.full(len(truth), -1)
+    if len(predicted) and len(truth):
+        distance = np.linalg.norm(predicted[:, None] - truth[None], axis=-1)
+        count = np.isfinite(distance).sum(-1)
+        mean = np.where(count, np.nansum(distance, -1) / np.maximum(count, 1), _FAR)
+        tie_break = 1e-6 / (1 + mean)  # far below any difference of OKS that matters
+        rows, columns = linear_sum_assignment(-(oks(predicted, truth, areas, sigmas) + tie_break))
+        match[columns] = rows
+    return match
+
+
+def extent(record: LabelRecord) -> np.ndarray:
+    """(N, 4) boxes x, y, width, height around the annotated keypoints of each instance.
+
+    The label's own box stands in where the keypoints have no extent; NaN where there is none either.
+    """
+    boxes = record.bbox_xywh.astype(np.float64).copy()
+    for n, points in enumerate(record.keypoints):
+        points = points[np.isfinite(points).all(-1)]
+        if len(points) and (np.ptp(points, axis=0) > 0).all():
+            boxes[n] = (*points.min(0), *np.ptp(points, axis=0))
+    return boxes
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """One image: truth (N, K, 2), areas (N,), boxes (N, 4); individuals by falling score (P, K, 2), (P,)."""
+
+    truth: np.ndarray
+    areas: np.ndarray
+    boxes: np.ndarray
+    poses: np.ndarray
+    scores: np.ndarray
+
+
+def _scene(record: LabelRecord, poses: np.ndarray, confidence: np.ndarray, scored: np.ndarray) -> _Scene:
+    """What is scored in an image; an individual's score is its mean confidence in the defined keypoints."""
+    defined = scored & (record.visibility != Visibility.UNDEFINED).any(0) if len(record) else scored
+    poses = np.where(defined[:, None], poses, np.nan)
+    present = np.flatnonzero(np.isfinite(poses).all(-1).any(-1))
+    scores = np.array([np.nanmean(confidence[n][np.isfinite(poses[n]).all(-1)]) for n in present])
+    order = np.argsort(-scores, kind="stable")
+    own = np.isfinite(record.bbox_xywh).all(1, keepdims=True)
+    boxes = np.where(own, record.bbox_xywh, extent(record))
+    boxes = np.nan_to_num(boxes)
+    return _Scene(
+        truth=np.where(scored[:, None], record.keypoints, np.nan),
+        areas=np.maximum(boxes[:, 2] * boxes[:, 3], 1.0),
+        boxes=boxes,
+        poses=poses[present][order],
+        scores=scores[order],
+    )
+
+
+def _scored(
+    vocabulary: Vocabulary, labels: LabelSet, predictions: Predictions, keypoints: Sequence[str] | None
+) -> np.ndarray:
+    """(K,) bool: which keypoints are scored; refuses what does not fit together."""
+    if labels.keypoints != vocabulary.keypoints:
+        raise InputError(
+            f"the labels are in {labels.vocabulary or 'no vocabulary'}, the predictions in {vocabulary.name}; "
+            "convert the labels with a keypoint map into that vocabulary"
+        )
+    if len(predictions) != len(labels):
+        raise InputError(f"{len(predictions)} predicted images for {len(labels)} labelled ones")
+    if keypoints is None:
+        return np.ones(len(vocabulary), dtype=bool)
+    unknown = sorted(set(keypoints) - set(vocabulary.keypoints))
+    if unknown:
+        raise InputError(f"{', '.join(unknown)}: no keypoint of {vocabulary.name}")
+    return np.isin(vocabulary.keypoints, list(keypoints))
+
+
+def _average_precision(scenes: Sequence[_Scene], sigmas: np.ndarray) -> AveragePrecision:
+    """COCO's figures, computed by pycocotools."""
+    from pycocotools.coco import COCO  # of the train extra
+    from pycocotools.cocoeval import COCOeval
+
+    images = [{"id": i} for i in range(1, len(scenes) + 1)]
+    content = {"images": images, "categories": [{"id": 1, "name": "animal"}]}
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+        sides = []
+        for annotations in (_coco_truth(scenes), _coco_results(scenes)):
+            side = COCO()
+            side.dataset = {**content, "annotations": annotations}
+            side.createIndex()
+            sides.append(side)
+        evaluation = COCOeval(*sides, iouType="keypoints")
+        evaluation.params.kpt_oks_sigmas = np.asarray(sigmas)
+        evaluation.params.areaRng = [[0, np.inf]]
+        evaluation.params.areaRngLbl = ["all"]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][:, :, 0, 0, 0]  # (thresholds, recalls); -1 where undefined
+    recall = evaluation.eval["recall"][:, 0, 0, 0]
+    if not (recall > -1).all():
+        return AveragePrecision(np.nan, np.nan, np.nan, np.nan)
+    return AveragePrecision(
+        ap=float(precision.mean()),
+        ap_50=float(precision[0].mean()),
+        ap_75=float(precision[5].mean()),
+        ar=float(recall.mean()),
+    )
+
+
+def _coco_truth(scenes: Sequence[_Scene]) -> list[dict[str, Any]]:
+    """Instances as COCO annotations; undefined and not annotated keypoints have flag 0."""
+    found = []
+    for image, scene in enumerate(scenes, start=1):
+        for points, area, box in zip(scene.truth, scene.areas, scene.boxes, strict=True):
+            annotated = np.isfinite(points).all(-1)
+            triples = np.column_stack([np.nan_to_num(points), 2 * annotated])
+            found.append(
+                {
+                    "id": len(found) + 1,  # COCO takes the id 0 for no match
+                    "image_id": image,
+                    "category_id": 1,
+                    "keypoints": triples.ravel().tolist(),
+                    "num_keypoints": int(annotated.sum()),
+                    "bbox": box.tolist(),
+                    "area": float(area),
+                    "iscrowd": 0,
+                }
+            )
+    return found
+
+
+def _coco_results(scenes: Sequence[_Scene]) -> list[dict[str, Any]]:
+    """Individuals as COCO results; a missing keypoint is far away from everything."""
+    found = []
+    for image, scene in enumerate(scenes, start=1):
+        for points, score in zip(scene.poses, scene.scores, strict=True):
+            known = points[np.isfinite(points).all(-1)]
+            size = np.ptp(known, axis=0)
+            triples = np.column_stack([np.nan_to_num(points, nan=_FAR), np.ones(len(points))])
+            found.append(
+                {
+                    "id": len(found) + 1,
+                    "image_id": image,
+                    "category_id": 1,
+                    "keypoints": triples.ravel().tolist(),
+                    "bbox": [*known.min(0).tolist(), *size.tolist()],
+                    "area": float(size.prod()),
+                    "score": float(score),
+                }
+            )
+    return found
+
+
+def _without_nan(value: Any) -> Any:
+    """The value with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and np.isnan(value) else value

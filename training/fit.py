@@ -1,0 +1,445 @@
+"""The one optimisation loop, on mmengine's Runner; no other module imports mmengine.
+
+From mmengine come the Runner with its hooks, the optimiser wrapper (accumulation, clipping, gradient
+scaling) and the data-parallel wrapper. What a run depends on is kept here so that it can be resumed
+exactly: nothing random has a state. The sample at a position, its augmentation, the learning rate of a
+step and the dropout of an iteration are pure functions of (seed, position); a checkpoint needs only
+the tensors and the number of iterations done. On a CPU with the same number of threads, a run that
+was killed and resumed gives bit for bit the weights of one that was not.
+
+An iteration is one forward pass, a step is one update of the weights (`schedule.accumulate` iterations).
+
+The folder of a run: recipe.toml (resolved), log.csv, tensorboard/, checkpoint.pt, and at the end
+weights.safetensors with run.json.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import signal
+import tempfile
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+from torch.utils.data import DataLoader, Dataset
+
+from superset_vocab import InputError
+from training.checkpoints import Checkpoint, loss_curve, read_log
+from training.losses import RecipeLoss
+from training.recipe import Recipe, Schedule
+from training.sampling import Balance, BalancedSampler
+from training.session import (
+    Processes,
+    ProgressLog,
+    Session,
+    StopRequest,
+    join_processes,
+    open_session,
+    write_results,
+)
+
+with warnings.catch_warnings():  # mmengine's imports reach torch.jit.script, deprecated in torch 2.13
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from mmengine.hooks import Hook
+    from mmengine.model import BaseDataPreprocessor, BaseModel, MMDistributedDataParallel
+    from mmengine.optim import AmpOptimWrapper, OptimWrapper
+    from mmengine.runner import Runner
+    from mmengine.runner.base_loop import BaseLoop
+
+_DEFAULT_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
+
+
+class TrainingDataset(Protocol):
+    """What `fit` trains on: a torch Dataset whose samples know their dataset.
+
+    Attributes:
+        groups: (n,) name of each sample's source dataset.
+    """
+
+    groups: Any
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: tuple[int, int], /) -> dict[str, Tensor]:
+        """The sample at (index, position); augmentation depends on nothing but the seed and the position."""
+        ...
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a finished run gives back.
+
+    Attributes:
+        network: With the final weights (averaged ones if the recipe averages), in evaluation mode.
+        weights: weights.safetensors.
+        record: run.json.
+        steps: Optimiser steps done.
+        loss: Mean loss of the last logged steps.
+        seconds: Training time over all sessions.
+    """
+
+    network: nn.Module
+    weights: Path
+    record: Path
+    steps: int
+    loss: float
+    seconds: float
+
+
+def fit(
+    network: nn.Module,
+    dataset: TrainingDataset,
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    dataset_weights: Mapping[str, float] | None = None,
+    data_sha256: str = "",
+) -> FitResult:
+    """Train a network; `training.from_recipe.train` does it from a recipe file.
+
+    Under torchrun every process calls this and the batch is shared among them. Ctrl-C or SIGTERM finishes
+    the step, writes a checkpoint and then raises KeyboardInterrupt or SystemExit.
+
+    Args:
+        network: Its forward maps (B, C, H, W) images to named maps (see `RecipeLoss`); trained in place.
+        dataset: Samples are dicts with "image" and the targets that the recipe's loss needs.
+        recipe: Everything else.
+        out: Folder of the run.
+        resume: Go on from the folder's checkpoint; from the start where there is none yet.
+        dataset_weights: Dataset -> factor of its share of the samples; 1 where not named.
+        data_sha256: Hash of the labels, to refuse resuming with others.
+
+    Raises:
+        InputError: If the folder holds a run and `resume` is False, or another run; if the recipe asks
+            for what this machine or the network does not have; or if the loss is no longer finite.
+    """
+    with join_processes() as processes:
+        state = open_session(
+            network, recipe, out, resume=resume, data_sha256=data_sha256, processes=processes
+        )
+        loader = _loader(dataset, recipe, dataset_weights, processes)
+        with StopRequest() as stop, _runner(state, loader) as runner:
+            hooks = (_Resume(state), _Pace(state), _Average(state), _Progress(state), _Keep(state, stop))
+            for hook in hooks:
+                runner.register_hook(hook)
+            runner.train()
+        if state.iteration < state.max_iterations:
+            stop.leave()
+        if processes.rank == 0:
+            write_results(state, Counter(map(str, dataset.groups)))
+        if processes.count > 1:
+            distributed.barrier()
+    return _result(state)
+
+
+class _TrainingModel(BaseModel):
+    """The network with the loss around it, as mmengine's Runner wants a model."""
+
+    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
+        super().__init__(data_preprocessor=BaseDataPreprocessor(non_blocking=True))
+        self.network = network
+        self.criterion = RecipeLoss(recipe.loss)
+        self._in_bfloat16 = recipe.schedule.amp == "bfloat16"
+
+    def init_weights(self) -> None:
+        """Keep the weights that the network came with; mmengine would draw new ones."""
+
+    def forward(self, mode: str, **batch: Tensor) -> dict[str, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The named terms of the loss."""
+        if mode != "loss":
+            raise ValueError(f"only for training, not for mode {mode!r}")
+        images = batch["image"].contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._in_bfloat16):
+            output = self.network(images)
+        return {f"loss_{name}": term for name, term in self.criterion(output, batch).items()}
+
+
+class _TrainLoop(BaseLoop):
+    """Iterations from wherever `_Resume` has set `iter`, until the loader ends or `stop_training`."""
+
+    def __init__(self, runner: Runner, dataloader: DataLoader, max_iters: int) -> None:
+        super().__init__(runner, dataloader)
+        self.iter, self.max_iters = 0, max_iters
+        self.epoch, self.max_epochs = 0, 1
+        self.stop_training = False
+
+    def run(self) -> None:
+        """Train."""
+        runner = self.runner
+        runner.call_hook("before_train")
+        runner.model.train()
+        batches = iter(self.dataloader)  # only now, because the sampler has been set by the hook
+        while self.iter < self.max_iters and not self.stop_training:
+            batch = next(batches)
+            runner.call_hook("before_train_iter", batch_idx=self.iter, data_batch=batch)
+            losses = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
+            self.iter += 1
+            runner.call_hook("after_train_iter", batch_idx=self.iter - 1, data_batch=batch, outputs=losses)
+        runner.call_hook("after_train")
+
+
+class _QuietRunner(Runner):
+    """A Runner that writes no description of the machine and no configuration file of its own."""
+
+    def _log_env(self, env_cfg: dict) -> None: ...
+
+    def dump_config(self) -> None:
+        """Nothing: recipe.toml and run.json say it."""
+
+
+@contextmanager
+def _runner(state: Session, loader: DataLoader) -> Iterator[Runner]:
+    """A Runner with none of mmengine's files, hooks or messages; cleans up after itself."""
+    parallel = state.processes.count > 1
+    device = torch.device("cuda", state.processes.local_rank) if torch.cuda.is_available() else None
+    state.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model: nn.Module = _TrainingModel(state.network, state.recipe)
+    if device is not None:
+        model.to(device)
+    if parallel:
+        # A head that the recipe's loss leaves out must not stop the run: look for unused parameters.
+        model = MMDistributedDataParallel(
+            module=model,
+            device_ids=None if device is None else [device.index],
+            broadcast_buffers=False,
+            find_unused_parameters=True,
+        )
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Setting (OMP|MKL)_NUM_THREADS", UserWarning)
+        runner = _QuietRunner(
+            model=model,
+            work_dir=folder,
+            train_dataloader=loader,
+            train_cfg={"type": _TrainLoop, "max_iters": state.max_iterations},
+            optim_wrapper=_optimiser(state.network, state.schedule),
+            default_hooks=cast(dict, dict.fromkeys(_DEFAULT_HOOKS)),
+            launcher="pytorch" if parallel else "none",
+            env_cfg={  # as they are: a library does not change the settings of its process
+                "mp_cfg": {
+                    "mp_start_method": torch.multiprocessing.get_start_method(),
+                    "opencv_num_threads": cv2.getNumThreads(),
+                }
+            },
+            log_level="ERROR",
+            randomness={"seed": state.recipe.run.seed},
+            experiment_name=f"fit-{uuid.uuid4().hex}",
+        )
+        try:
+            yield runner
+        finally:
+            for handler in list(runner.logger.handlers):
+                runner.logger.removeHandler(handler)
+                handler.close()
+
+
+def _optimiser(network: nn.Module, schedule: Schedule) -> OptimWrapper:
+    """The optimiser of the recipe; biases and normalisation layers (one-dimensional) do not decay."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if schedule.optimiser == "sgd":
+        optimiser = torch.optim.SGD(groups, lr=schedule.lr, momentum=0.9, nesterov=True)
+    else:
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[schedule.optimiser]
+        optimiser = kind(groups, lr=schedule.lr)
+    options: dict[str, Any] = {"optimizer": optimiser, "accumulative_counts": schedule.accumulate}
+    if schedule.clip_norm:
+        options["clip_grad"] = {"max_norm": schedule.clip_norm}
+    if schedule.amp == "float16":
+        if not torch.cuda.is_available():
+            raise InputError('schedule.amp = "float16" needs a GPU; use "bfloat16" or "none" here')
+        return AmpOptimWrapper(dtype="float16", **options)
+    return OptimWrapper(**options)
+
+
+def _loader(
+    dataset: TrainingDataset, recipe: Recipe, weights: Mapping[str, float] | None, processes: Processes
+) -> DataLoader:
+    """Batches of this process, from the sampler's position to the end of the run."""
+    schedule, groups = recipe.schedule, [str(group) for group in dataset.groups]
+    if len(groups) != len(dataset):
+        raise ValueError(f"dataset.groups has {len(groups)} entries for {len(dataset)} samples")
+    if schedule.batch_size % processes.count:
+        raise InputError(
+            f"schedule.batch_size {schedule.batch_size} cannot be shared among {processes.count} processes; "
+            "make it a multiple"
+        )
+    sampler = BalancedSampler(
+        groups,
+        Balance(recipe.data.balance, weights),
+        seed=recipe.run.seed,
+        stop=schedule.iterations * schedule.accumulate * schedule.batch_size,
+        rank=processes.rank,
+        world_size=processes.count,
+    )
+    return DataLoader(
+        cast(Dataset, dataset),
+        batch_size=schedule.batch_size // processes.count,
+        sampler=sampler,
+        num_workers=recipe.run.workers,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_start_worker,
+        generator=torch.Generator().manual_seed(recipe.run.seed),  # spares the global one
+    )
+
+
+def _start_worker(_: int) -> None:
+    """Leave Ctrl-C to the main process, obey its SIGTERM, and use one thread."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cv2.setNumThreads(0)
+
+
+class _StateHook(Hook):
+    """A hook on the session's state."""
+
+    def __init__(self, state: Session) -> None:
+        self.state = state
+
+
+class _Resume(_StateHook):
+    """Before the first iteration: everything as the checkpoint has it. After each: count it."""
+
+    def before_train(self, runner: Runner) -> None:
+        """Restore weights, average, optimiser and position."""
+        state, checkpoint = self.state, self.state.checkpoint
+        if state.schedule.ema:
+            state.average = copy.deepcopy(state.network).requires_grad_(False)
+        if checkpoint is None:
+            return
+        state.network.load_state_dict(checkpoint.network)
+        if state.average is not None:
+            state.average.load_state_dict(checkpoint.average)
+        wrapper: Any = runner.optim_wrapper
+        wrapper.load_state_dict(checkpoint.optimiser)
+        loop: Any = runner.train_loop
+        loop.iter = state.iteration = checkpoint.iteration
+        loop.dataloader.sampler.position = checkpoint.iteration * state.schedule.batch_size
+        wrapper.initialize_count_status(runner.model, state.iteration, state.max_iterations)
+        state.seconds_before = checkpoint.seconds
+        state.resumed_at = [*checkpoint.resumed_at, state.step]
+        state.checkpoint = None  # frees the tensors
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Count."""
+        self.state.iteration = batch_idx + 1
+        self.state.add_losses(outputs)
+
+
+class _Pace(_StateHook):
+    """Learning rate and random numbers of an iteration, both functions of its number alone."""
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Set them."""
+        state = self.state
+        wrapper: Any = runner.optim_wrapper
+        for group in wrapper.optimizer.param_groups:
+            group["lr"] = state.schedule.learning_rate(batch_idx // state.schedule.accumulate)
+        entropy = [state.recipe.run.seed, state.processes.rank, batch_idx]
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+
+class _Average(_StateHook):
+    """Exponential moving average of weights and running statistics."""
+
+    @torch.no_grad()
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Move the average towards the network; faster at first, so that the start is soon forgotten."""
+        state = self.state
+        if state.average is None or not state.ends_step:
+            return
+        decay = min(state.schedule.ema, (1 + state.step) / (10 + state.step))
+        current = state.network.state_dict()
+        for name, mean in state.average.state_dict().items():
+            if mean.is_floating_point():
+                mean.lerp_(current[name], 1 - decay)
+            else:
+                mean.copy_(current[name])
+
+
+class _Progress(_StateHook):
+    """Counts the iteration and logs it."""
+
+    def before_train(self, runner: Runner) -> None:
+        """Open the logs."""
+        self.log = ProgressLog(self.state)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Log."""
+        self.log.update()
+
+    def after_train(self, runner: Runner) -> None:
+        """Close the logs."""
+        self.log.close()
+
+
+class _Keep(_StateHook):
+    """Checkpoints, and the end of the run on request."""
+
+    def __init__(self, state: Session, stop: StopRequest) -> None:
+        super().__init__(state)
+        self.stop = stop
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Save when due or asked to stop, between steps only: half an accumulation cannot be resumed."""
+        state = self.state
+        if not state.ends_step:
+            return
+        stopping = state.processes.any(self.stop.signal is not None)
+        if stopping or state.due(state.recipe.run.checkpoint_every):
+            if state.n_losses:
+                state.mean_losses()  # never replace a good checkpoint by one of NaN
+            if state.processes.rank == 0:
+                self._save(runner)
+        if stopping:
+            loop: Any = runner.train_loop
+            loop.stop_training = True
+
+    def _save(self, runner: Runner) -> None:
+        state = self.state
+        wrapper: Any = runner.optim_wrapper
+        Checkpoint(
+            iteration=state.iteration,
+            network=state.network.state_dict(),
+            average={} if state.average is None else state.average.state_dict(),
+            optimiser=wrapper.state_dict(),
+            recipe=json.dumps(state.recipe.to_dict()),
+            data_sha256=state.data_sha256,
+            seconds=state.seconds,
+            resumed_at=state.resumed_at,
+        ).save(state.out / "checkpoint.pt")
+
+
+def _result(state: Session) -> FitResult:
+    curve = loss_curve(read_log(state.out / "log.csv"))
+    return FitResult(
+        network=state.final_network.eval(),
+        weights=state.out / "weights.safetensors",
+        record=state.out / "run.json",
+        steps=state.step,
+        loss=curve[-1][1],
+        seconds=state.seconds,
+    )

@@ -1,0 +1,169 @@
+"""Predictions as files: DeepLabCut tables (h5, csv) and COCO keypoint results.
+
+DeepLabCut's conventions, kept so that its tools read the files: one row for each frame; columns are
+[scorer, bodyparts, coords], or [scorer, individuals, bodyparts, coords] for several individuals;
+coords are x, y, likelihood (our confidence); the h5 has one table under the key df_with_missing. Its
+pixels are ours: the centre of the top-left pixel is (0, 0). Missing is NaN (in csv the word NaN, where
+DeepLabCut leaves the field empty).
+
+COCO's: a list with one entry for each individual that is present, `image_id` the frame index (for
+images their place in the input, named in the provenance file), `category_id` 1, `keypoints` flat
+x, y, confidence, `bbox` x, y, width, height, and `score` the box confidence times the mean keypoint
+confidence. COCO has no NaN: a keypoint without a position is 0, 0, 0.
+
+Beside the tables goes `<stem>.provenance.json`; the h5 also carries it as an attribute of its group.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from superset_vocab.errors import InputError
+from superset_vocab.files import atomic_path, make_folder, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from zoo.results import Predictions
+
+H5_KEY = "df_with_missing"
+
+
+def export(
+    predictions: Predictions, folder: Path, stem: str, formats: Sequence[str] = ("h5", "csv", "coco")
+) -> list[Path]:
+    """Write predictions in several formats, with their provenance.
+
+    Args:
+        predictions: What to write.
+        folder: Created if it does not exist.
+        stem: Start of the file names: <stem>.h5, <stem>.csv, <stem>.coco.json, <stem>.provenance.json.
+        formats: Any of "h5", "csv", "coco".
+
+    Returns:
+        The files, the provenance last.
+
+    Raises:
+        InputError: If a format is unknown or the folder cannot be written. Existing files are replaced.
+    """
+    paths = export_paths(folder, stem, formats)
+    make_folder(folder)
+    for name, path in zip(formats, paths, strict=False):
+        _WRITERS[name](predictions, path)
+    about = {**predictions.provenance, "n_frames": len(predictions), "individuals": predictions.individuals}
+    if predictions.fps is not None:
+        about["fps"] = str(predictions.fps)
+    write_json(paths[-1], {**about, "images": list(predictions.images)})
+    return paths
+
+
+def export_paths(folder: Path, stem: str, formats: Sequence[str]) -> list[Path]:
+    """Files that `export` writes, without writing them.
+
+    Raises:
+        InputError: If a format is unknown or there is none.
+    """
+    unknown = [name for name in formats if name not in _SUFFIXES]
+    if unknown or not formats:
+        found = ", ".join(map(repr, unknown)) or "nothing"
+        raise InputError(f"formats: {found} is no format to write; there are: {', '.join(_SUFFIXES)}")
+    suffixes = [_SUFFIXES[name] for name in formats]
+    return [folder / f"{stem}{suffix}" for suffix in [*suffixes, ".provenance.json"]]
+
+
+def dlc_table(predictions: Predictions) -> pd.DataFrame:
+    """Predictions as a DeepLabCut table: (T, N * K * 3) float32, column levels as in the module's text."""
+    import pandas as pd
+
+    keypoints, names = predictions.vocabulary.keypoints, ["scorer", "individuals", "bodyparts", "coords"]
+    levels: list[Sequence[str]] = [[scorer(predictions)], predictions.individuals, keypoints]
+    if predictions.n_individuals == 1:
+        del names[1], levels[1]
+    columns = pd.MultiIndex.from_product([*levels, ["x", "y", "likelihood"]], names=names)
+    values = np.concatenate([predictions.keypoints, predictions.confidence[..., None]], axis=-1)
+    flat = values.reshape(len(predictions), len(columns))
+    return pd.DataFrame(flat, index=pd.Index(predictions.frame_index), columns=columns)
+
+
+def scorer(predictions: Predictions) -> str:
+    """Name of the model as DeepLabCut tables have it: "<model>_<variant>"."""
+    about = predictions.provenance
+    return "_".join(str(about[key]) for key in ("model", "variant") if key in about) or "superanimal_zoo"
+
+
+def write_dlc_h5(predictions: Predictions, path: Path) -> None:
+    """Write a DeepLabCut h5; `pandas.read_hdf(path)` opens it."""
+    import tables
+
+    table = dlc_table(predictions).astype(np.float64)
+    with atomic_path(path) as temporary:
+        table.to_hdf(temporary, key=H5_KEY, format="table", mode="w")
+        with tables.open_file(str(temporary), "a") as file:
+            text = json.dumps(predictions.provenance, ensure_ascii=True)
+            file.get_node(f"/{H5_KEY}")._v_attrs.provenance = text
+
+
+def read_h5_provenance(path: Path) -> dict[str, Any]:
+    """The provenance that `write_dlc_h5` put into a file.
+
+    Raises:
+        InputError: If the file has none.
+    """
+    import tables
+
+    try:
+        with tables.open_file(str(path), "r") as file:
+            text = str(file.get_node(f"/{H5_KEY}")._v_attrs.provenance)
+    except (OSError, AttributeError, tables.HDF5ExtError, tables.NoSuchNodeError) as error:
+        raise InputError(f"{path}: no table with provenance, such as `zoo predict` writes") from error
+    return json.loads(text)
+
+
+def write_dlc_csv(predictions: Predictions, path: Path) -> None:
+    """Write a DeepLabCut csv: its header rows, then one row for each frame."""
+    with atomic_path(path) as temporary:
+        # "NaN" in words: pandas takes a first row of empty fields for names of the index, and drops it.
+        dlc_table(predictions).to_csv(temporary, na_rep="NaN")
+
+
+def write_coco(predictions: Predictions, path: Path) -> None:
+    """Write COCO keypoint results."""
+    write_json(path, coco_results(predictions))
+
+
+def coco_results(predictions: Predictions) -> list[dict[str, Any]]:
+    """COCO keypoint results of the individuals that are present; see the module's text."""
+    results = []
+    values = np.concatenate([predictions.keypoints, predictions.confidence[..., None]], axis=-1)
+    for t, n in np.argwhere(np.isfinite(predictions.bbox_confidence)):
+        points = np.where(np.isfinite(values[t, n]).all(-1, keepdims=True), values[t, n], 0.0)
+        score = float(predictions.bbox_confidence[t, n]) * float(points[:, 2].mean())
+        results.append(
+            {
+                "image_id": int(predictions.frame_index[t]),
+                "category_id": 1,
+                "keypoints": [_short(value) for value in points.ravel()],
+                "bbox": [_short(value) for value in predictions.bbox_xywh[t, n]],
+                "score": score,
+                "individual": predictions.individuals[n],
+            }
+        )
+    return results
+
+
+def _short(value: np.floating) -> float:
+    """The shortest decimal that is this float32, as a Python float."""
+    return float(str(np.float32(value)))
+
+
+_SUFFIXES = {"h5": ".h5", "csv": ".csv", "coco": ".coco.json"}
+_WRITERS: dict[str, Callable[[Predictions, Path], None]] = {
+    "h5": write_dlc_h5,
+    "csv": write_dlc_csv,
+    "coco": write_coco,
+}
