@@ -1,13 +1,17 @@
-"""`zoo convert` and `zoo merge`: foreign labels to superset datasets."""
+"""`zoo convert`, `zoo merge` and `zoo synthesize`: superset datasets from labels, and from nothing."""
 
 # ruff: noqa: T201 - printing is what a command line is for
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from superset_vocab.errors import all_problems
+
 if TYPE_CHECKING:
+    from converters.synthetic import Lab
     from superset_vocab import LabelSet
 
 
@@ -33,6 +37,21 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     merge.add_argument("--out", type=Path, required=True, help="new folder for the dataset")
     merge.set_defaults(run=run_merge)
 
+    synthesize = commands.add_parser(
+        "synthesize",
+        help="labelled images, or videos, of rendered mice",
+        description="Writes a dataset synthetic_<lab> for each lab; with --video, synthetic_<lab>.mp4.",
+    )
+    synthesize.add_argument("--out", type=Path, required=True, help="folder for the datasets or videos")
+    synthesize.add_argument("--labs", required=True, help="labs, separated by commas, e.g. openfield,spine")
+    synthesize.add_argument(
+        "--frames", type=int, required=True, help="images, or frames of video, for each lab"
+    )
+    synthesize.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    synthesize.add_argument("--workers", type=int, default=1, help="processes that render images; default: 1")
+    synthesize.add_argument("--video", action="store_true", help="a video for each lab instead of a dataset")
+    synthesize.set_defaults(run=run_synthesize)
+
 
 def run_convert(arguments: argparse.Namespace) -> int:
     """Convert one label source."""
@@ -56,6 +75,66 @@ def run_merge(arguments: argparse.Namespace) -> int:
 
     _report(merge_to(arguments.out, arguments.sources), arguments.out)
     return 0
+
+
+def run_synthesize(arguments: argparse.Namespace) -> int:
+    """Render datasets or videos of synthetic labs."""
+    from converters.synthetic import lab_named
+    from superset_vocab.files import make_folder
+
+    labs = [lab_named(name.strip()) for name in arguments.labs.split(",")]
+    problems = [
+        f"{name} is {value}, want {least} or more"
+        for name, value, least in (
+            ("--frames", arguments.frames, 1),
+            ("--seed", arguments.seed, 0),
+            ("--workers", arguments.workers, 1),
+        )
+        if value < least
+    ]
+    if arguments.video and arguments.workers != 1:
+        problems.append("--workers has no effect with --video; leave one out")
+    targets = [arguments.out / f"{lab.dataset}{'.mp4' if arguments.video else ''}" for lab in labs]
+    problems += [
+        f"{target} exists; remove it or choose another --out" for target in targets if target.exists()
+    ]
+    if len(set(targets)) < len(targets):
+        problems.append("--labs names a lab twice")
+    if problems:
+        raise all_problems("synthesize", problems)
+    make_folder(arguments.out)
+    for lab, target in zip(labs, targets, strict=True):
+        if arguments.video:
+            _render_video(lab, arguments.frames, arguments.seed, target)
+        else:
+            _render_dataset(lab, arguments, target)
+    return 0
+
+
+def _render_dataset(lab: Lab, arguments: argparse.Namespace, target: Path) -> None:
+    """Render a lab's images with their labels, through the same converter as real ones."""
+    from converters import convert_labels
+    from converters.synthetic import synthesize
+
+    with tempfile.TemporaryDirectory(dir=arguments.out, prefix=".rendering.") as folder:
+        labels = synthesize(
+            lab, arguments.frames, Path(folder), seed=arguments.seed, workers=arguments.workers
+        )
+        _report(convert_labels(labels, lab.dataset, target), target)
+
+
+def _render_video(lab: Lab, n_frames: int, seed: int, target: Path) -> None:
+    """Render a lab's video at 30 frames/s."""
+    import numpy as np
+
+    from converters.synthetic import render_video
+    from superset_vocab.files import atomic_path
+    from zoo.video import VideoWriter
+
+    with atomic_path(target) as temporary, VideoWriter(temporary, lab.size_wh, 30) as writer:
+        for frame in render_video(lab, n_frames, np.random.default_rng(seed)):
+            writer.write(frame.image)
+    print(f"{target}: {n_frames} frames")
 
 
 def _report(labels: LabelSet, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""`zoo train`."""
+"""`zoo train` and `zoo evaluate`."""
 
 # ruff: noqa: T201 - printing is what a command line is for
 from __future__ import annotations
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand to the parser."""
+    """Add the subcommands to the parser."""
     train = commands.add_parser(
         "train",
         help="a network from superset datasets and a recipe",
@@ -28,6 +28,26 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     train.set_defaults(run=run_train)
 
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="how far a model is from the labels of a dataset",
+        description="Prints distances in pixels and mAP by OKS, and writes them as evaluation.json.",
+    )
+    evaluate.add_argument("model", metavar="MODEL", help="name of a published model")
+    evaluate.add_argument("dataset", type=Path, metavar="DATASET", help="folder that `zoo convert` wrote")
+    evaluate.add_argument("--variant", help="which network of the model; default: the model's own")
+    evaluate.add_argument("--out", type=Path, required=True, help="folder for evaluation.json")
+    evaluate.add_argument(
+        "--boxes", default="model", choices=("model", "labels"), help="who finds the animals"
+    )
+    evaluate.add_argument("--keypoints", help="score only these, separated by commas; default: all annotated")
+    evaluate.add_argument(
+        "--split", help="what part of the data this is, for the report; default: the folder"
+    )
+    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
+    evaluate.add_argument("--overwrite", action="store_true", help="replace a report that exists")
+    evaluate.set_defaults(run=run_evaluate)
+
 
 def run_train(arguments: argparse.Namespace) -> int:
     """Train from a recipe."""
@@ -35,4 +55,30 @@ def run_train(arguments: argparse.Namespace) -> int:
 
     result = train(arguments.recipe, arguments.out, overrides=arguments.overrides, resume=arguments.resume)
     print(result.weights)
+    return 0
+
+
+def run_evaluate(arguments: argparse.Namespace) -> int:
+    """Score a model on a dataset."""
+    import zoo
+    from converters import load_superset
+    from superset_vocab.errors import InputError
+    from superset_vocab.files import make_folder
+    from training.evaluate import evaluate_model
+
+    target = make_folder(arguments.out) / "evaluation.json"
+    if target.exists() and not arguments.overwrite:
+        raise InputError(f"{target} exists; use --overwrite or another --out")
+    labels = load_superset(arguments.dataset)
+    names = None if arguments.keypoints is None else [n.strip() for n in arguments.keypoints.split(",")]
+    report = evaluate_model(
+        zoo.load(arguments.model, arguments.variant, arguments.device),
+        labels,
+        split=arguments.split or arguments.dataset.resolve().name,
+        bboxes=arguments.boxes,
+        keypoints=names,
+    )
+    report.write(target)
+    print(report.table())
+    print(target)
     return 0

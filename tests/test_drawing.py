@@ -26,7 +26,7 @@ def one_keypoint(k: int, *positions: tuple[float, float], confidence: float = 1.
     keypoints = np.full((t, n, count, 2), np.nan, np.float32)
     scores = np.full((t, n, count), np.nan, np.float32)
     for i in range(n):
-        keypoints[:, i, k] = np.array(positions) + (0, 40 * i)
+        keypoints[:, i, k] = np.array(positions) + np.array([0, 40 * i])
         scores[:, i, k] = confidence
     boxes = np.concatenate([keypoints[:, :, k] - 10, np.full((t, n, 2), 20)], -1).astype(np.float32)
     return Predictions(

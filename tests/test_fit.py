@@ -45,7 +45,9 @@ def start(out: Path, pause: float, *overrides: str, launcher: tuple[str, ...] = 
     """The same run in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *launcher, str(ROOT / "tests" / "tiny.py"), str(out), str(pause), *overrides]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def wait_for(condition, process: subprocess.Popen) -> None:

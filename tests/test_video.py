@@ -221,7 +221,9 @@ def test_writer_notices_frames_that_did_not_arrive(tmp_path: Path) -> None:
     for _ in range(3):
         writer.write(np.zeros((48, 64, 3), np.uint8))
     writer.n_frames += 1  # as if OpenCV had swallowed one
-    with pytest.raises(InputError, match="only 3 of 4 frames of the video could be written; is the disk full"):
+    with pytest.raises(
+        InputError, match="only 3 of 4 frames of the video could be written; is the disk full"
+    ):
         writer.__exit__(None, None, None)
 
 

@@ -60,8 +60,15 @@ def tiny_recipe(*overrides: str) -> Recipe:
     text = """
         network = {name = "tiny"}
         data = {sources = [{path = "nowhere"}]}
-        schedule = {iterations = 12, batch_size = 4, lr = 0.02, warmup = 3, ema = 0.9, accumulate = 2, clip_norm = 1.0}
         run = {seed = 5, checkpoint_every = 7, log_every = 2, workers = 0}
+        [schedule]
+        iterations = 12
+        batch_size = 4
+        accumulate = 2
+        lr = 0.02
+        warmup = 3
+        clip_norm = 1.0
+        ema = 0.9
     """
     return parse_recipe(text, overrides=overrides)
 

@@ -1,1 +1,50 @@
-"""From label records to published weights: batches, masked losses, the one optimisation loop, evaluation."""
+"""Datasets to batches, masked losses, the one optimisation loop, recipes and evaluation.
+
+The names below are loaded when they are first used: `import training` alone stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from training.evaluate import Report, evaluate_model, evaluate_predictions
+    from training.from_recipe import train
+    from training.recipe import Recipe, list_recipes, load_recipe
+    from training.splits import split_by_fraction, split_by_group
+
+_HOMES = {
+    "Recipe": "training.recipe",
+    "Report": "training.evaluate",
+    "evaluate_model": "training.evaluate",
+    "evaluate_predictions": "training.evaluate",
+    "list_recipes": "training.recipe",
+    "load_recipe": "training.recipe",
+    "split_by_fraction": "training.splits",
+    "split_by_group": "training.splits",
+    "train": "training.from_recipe",
+}
+
+__all__ = [
+    "Recipe",
+    "Report",
+    "evaluate_model",
+    "evaluate_predictions",
+    "list_recipes",
+    "load_recipe",
+    "split_by_fraction",
+    "split_by_group",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'training' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

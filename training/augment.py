@@ -7,38 +7,11 @@ the library does not know of. Albumentations' keypoint coordinates are, like our
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import albumentations as A
 import cv2
 import numpy as np
 
-
-@dataclass(frozen=True)
-class AugmentOptions:
-    """The [augmentation] table of a recipe; probabilities are per image.
-
-    Attributes:
-        rotate: Largest rotation in degrees, either way; 180 for top views.
-        scale: Smallest and largest factor on the animal's size.
-        shift: Largest shift as a fraction of the input.
-        flip: Probability of mirroring left and right.
-        light: Probability of changing brightness, contrast and gamma.
-        invert: Probability of the negative image.
-        blur: Probability of defocus or motion blur.
-        noise: Probability of sensor noise, compression or lost resolution.
-        occlude: Probability of covering parts with blank boxes.
-    """
-
-    rotate: float = 180.0
-    scale: tuple[float, float] = (0.75, 1.3)
-    shift: float = 0.08
-    flip: float = 0.5
-    light: float = 0.8
-    invert: float = 0.0
-    blur: float = 0.3
-    noise: float = 0.5
-    occlude: float = 0.3
+from training.recipe import AugmentOptions
 
 
 class Augmentation:
@@ -97,7 +70,8 @@ def _geometry(options: AugmentOptions, size_wh: tuple[int, int]) -> list[A.Basic
     return [
         A.Affine(
             rotate=(-options.rotate, options.rotate),
-            scale=options.scale,
+            scale=(options.scale[0], options.scale[1]),
+            keep_ratio=True,
             translate_percent=(-options.shift, options.shift),
             interpolation=cv2.INTER_LINEAR,
             border_mode=cv2.BORDER_CONSTANT,

@@ -28,9 +28,9 @@ import torch
 from torch.utils.data import Dataset
 
 from superset_vocab import InputError, LabelRecord, LabelSet, Vocabulary, load_vocabulary
-from training.augment import Augmentation, AugmentOptions
+from training.augment import Augmentation
 from training.losses import keypoint_weight
-from training.recipe import Batch, Recipe
+from training.recipe import AugmentOptions, Batch, Recipe
 from zoo.codecs import encode_heatmaps, encode_locref
 from zoo.transforms import apply_matrix, crop_matrix, resize_matrix, square_around, standardise, warp
 

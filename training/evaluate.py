@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -134,16 +134,21 @@ class Report:
         sigmas = sorted(set(self.sigmas.values()))
         spread = f"{sigmas[0]:g}" if len(sigmas) == 1 else f"{sigmas[0]:g} to {sigmas[-1]:g}"
         head = [
-            f"{self.split}: {sets}, {self.n_instances} instances, {self.n_extra} individuals too many, {found}",
+            f"{self.split}: {sets}, {self.n_instances} instances, {self.n_extra} individuals too many",
+            found,
             "pixels               n missing    mean     rms  median   (mean: the RMSE of DeepLabCut)",
         ]
         rows = {**self.per_keypoint, "all": self.errors}
         lines = [
-            f"{name:<16} {e.n:>5} {e.n_missing:>7} {e.mean_distance:>7.2f} {e.root_mean_square:>7.2f} {e.median:>7.2f}"
+            f"{name:<16} {e.n:>5} {e.n_missing:>7} {e.mean_distance:>7.2f} "
+            f"{e.root_mean_square:>7.2f} {e.median:>7.2f}"
             for name, e in rows.items()
         ]
         p = self.precision
-        foot = f"OKS, sigma {spread}: mAP {p.ap:.3f}, AP50 {p.ap_50:.3f}, AP75 {p.ap_75:.3f}, mean recall {p.ar:.3f}"
+        foot = (
+            f"OKS, sigma {spread}: mAP {p.ap:.3f}, AP50 {p.ap_50:.3f}, "
+            f"AP75 {p.ap_75:.3f}, mean recall {p.ar:.3f}"
+        )
         return "\n".join([*head, *lines, foot])
 
 
@@ -161,8 +166,8 @@ def evaluate_model(
         model: From `zoo.load`.
         labels: In the model's vocabulary.
         split: What part of the data this is, for the report.
-        bboxes: "model" finds the animals in the whole image; "labels" gives the model the extent of each
-            instance's annotated keypoints.
+        bboxes: "model" finds the animals in the whole image; "labels" gives the model the boxes that
+            training makes from the annotated keypoints (`training.batches.keypoint_box`).
         keypoints: Score only these.
 
     Raises:
@@ -172,7 +177,7 @@ def evaluate_model(
         raise InputError(f"bboxes is {bboxes!r}, must be 'model' or 'labels'")
     images = [str(record.image) for record in labels.records]
     if bboxes == "labels":
-        predictions = model.predict(images, bboxes_xywh=[extent(record) for record in labels.records])
+        predictions = model.predict(images, bboxes_xywh=_label_boxes(labels))
     else:
         predictions = model.predict(images)
     return evaluate_predictions(predictions, labels, split=split, bboxes=bboxes, keypoints=keypoints)
@@ -214,6 +219,8 @@ def evaluate_predictions(
         scene = _scene(record, poses.astype(np.float64), confidence, scored)
         n_extra += max(0, len(scene.poses) - len(record))
         if bboxes == "labels":
+            if len(poses) < len(record):
+                raise InputError(f"{record.image}: {len(poses)} individuals for {len(record)} labelled boxes")
             match = np.arange(len(record))
             found = np.where(scored[:, None], poses, np.nan)
         else:
@@ -231,7 +238,7 @@ def evaluate_predictions(
         split=split,
         datasets=dict(sorted(Counter(record.dataset for record in labels.records).items())),
         n_images=len(labels),
-        n_instances=int(annotated.any(1).sum()),
+        n_instances=int(np.any(annotated, axis=1).sum()),
         n_extra=n_extra,
         bboxes=bboxes,
         errors=PixelErrors.of(predicted, truth),
@@ -297,6 +304,18 @@ def extent(record: LabelRecord) -> np.ndarray:
     return boxes
 
 
+def _label_boxes(labels: LabelSet) -> list[np.ndarray]:
+    """(N, 4) boxes of each record as in training: around the keypoints, else the label's own."""
+    from training.batches import OUTSIDE_BOX, keypoint_box  # brings albumentations along
+
+    counts = np.array([name not in OUTSIDE_BOX for name in labels.keypoints])
+    found = []
+    for record in labels.records:
+        boxes = keypoint_box(record.keypoints, counts)
+        found.append(np.where(np.isfinite(boxes).all(-1, keepdims=True), boxes, record.bbox_xywh))
+    return found
+
+
 @dataclass(frozen=True)
 class _Scene:
     """One image: truth (N, K, 2), areas (N,), boxes (N, 4); individuals by falling score (P, K, 2), (P,)."""
@@ -310,11 +329,12 @@ class _Scene:
 
 def _scene(record: LabelRecord, poses: np.ndarray, confidence: np.ndarray, scored: np.ndarray) -> _Scene:
     """What is scored in an image; an individual's score is its mean confidence in the defined keypoints."""
-    defined = scored & (record.visibility != Visibility.UNDEFINED).any(0) if len(record) else scored
-    poses = np.where(defined[:, None], poses, np.nan)
-    present = np.flatnonzero(np.isfinite(poses).all(-1).any(-1))
-    scores = np.array([np.nanmean(confidence[n][np.isfinite(poses[n]).all(-1)]) for n in present])
+    defined = (record.visibility != Visibility.UNDEFINED).any(0) if len(record) else np.ones_like(scored)
+    known = np.isfinite(poses).all(-1) & defined
+    present = np.flatnonzero((known & scored).any(-1))
+    scores = np.array([confidence[n][known[n]].mean() for n in present])
     order = np.argsort(-scores, kind="stable")
+    poses = np.where((known & scored)[..., None], poses, np.nan)
     own = np.isfinite(record.bbox_xywh).all(1, keepdims=True)
     boxes = np.where(own, record.bbox_xywh, extent(record))
     boxes = np.nan_to_num(boxes)
@@ -333,8 +353,8 @@ def _scored(
     """(K,) bool: which keypoints are scored; refuses what does not fit together."""
     if labels.keypoints != vocabulary.keypoints:
         raise InputError(
-            f"the labels are in {labels.vocabulary or 'no vocabulary'}, the predictions in {vocabulary.name}; "
-            "convert the labels with a keypoint map into that vocabulary"
+            f"the labels are in {labels.vocabulary or 'no vocabulary'}, the predictions in "
+            f"{vocabulary.name}; convert the labels with a keypoint map into that vocabulary"
         )
     if len(predictions) != len(labels):
         raise InputError(f"{len(predictions)} predicted images for {len(labels)} labelled ones")
@@ -357,7 +377,7 @@ def _average_precision(scenes: Sequence[_Scene], sigmas: np.ndarray) -> AverageP
         sides = []
         for annotations in (_coco_truth(scenes), _coco_results(scenes)):
             side = COCO()
-            side.dataset = {**content, "annotations": annotations}
+            side.dataset = cast(Any, {**content, "annotations": annotations})
             side.createIndex()
             sides.append(side)
         evaluation = COCOeval(*sides, iouType="keypoints")

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
 
 from converters import load_superset, merge
-from superset_vocab import LabelSet
+from superset_vocab import InputError, LabelSet
 from training.batches import build_dataset
 from training.checkpoints import label_sha256
 from training.fit import FitResult, fit
@@ -39,6 +42,8 @@ def train(
     dataset = build_dataset(recipe, labels, seed=recipe.run.seed)
     torch.manual_seed(recipe.run.seed)
     network = build(recipe.network.name, **recipe.network.options)
+    if recipe.network.init:
+        start_from(network, Path(recipe.network.init))
     return fit(
         network,
         dataset,
@@ -48,6 +53,21 @@ def train(
         dataset_weights=weights,
         data_sha256=label_sha256(labels),
     )
+
+
+def start_from(network: nn.Module, weights: Path) -> None:
+    """Fill a network with the weights of an earlier run.
+
+    Raises:
+        InputError: If the file is missing, damaged, or of another network.
+    """
+    try:
+        network.load_state_dict(load_file(weights), strict=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(
+            f"{weights}: cannot start from these weights ({str(error).splitlines()[0]}); "
+            "network.init wants the weights.safetensors of a run of the same network"
+        ) from error
 
 
 def load_sources(recipe: Recipe) -> tuple[LabelSet, dict[str, float]]:

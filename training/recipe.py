@@ -32,10 +32,18 @@ _FOLDER = resources.files("training") / "recipes"
 
 @dataclass(frozen=True)
 class Network:
-    """Which network: `zoo.networks.build(name, **options)`."""
+    """Which network: `zoo.networks.build(name, **options)`.
+
+    Attributes:
+        name: One of `zoo.networks.NETWORKS`.
+        options: Its constructor's arguments.
+        init: weights.safetensors of an earlier run to start from (strictly the same network), or "" for
+            random weights.
+    """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
+    init: str = ""
 
     def problems(self) -> list[str]:
         """What is wrong with the values."""
@@ -119,11 +127,47 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class AugmentOptions:
+    """The [augmentation] table of a recipe; probabilities are per image.
+
+    Attributes:
+        rotate: Largest rotation in degrees, either way; 180 for top views.
+        scale: Smallest and largest factor on the animal's size.
+        shift: Largest shift as a fraction of the input.
+        flip: Probability of mirroring left and right.
+        light: Probability of changing brightness, contrast and gamma.
+        invert: Probability of the negative image.
+        blur: Probability of defocus or motion blur.
+        noise: Probability of sensor noise, compression or lost resolution.
+        occlude: Probability of covering parts with blank boxes.
+    """
+
+    rotate: float = 180.0
+    scale: tuple[float, ...] = (0.75, 1.3)
+    shift: float = 0.08
+    flip: float = 0.5
+    light: float = 0.8
+    invert: float = 0.0
+    blur: float = 0.3
+    noise: float = 0.5
+    occlude: float = 0.3
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values."""
+        names = ("flip", "light", "invert", "blur", "noise", "occlude")
+        found = [f"{n} {v:g} is no probability" for n in names if not 0 <= (v := getattr(self, n)) <= 1]
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+            found.append(f"scale {list(self.scale)} is not [smallest, largest]")
+        return found + [f"{n} {v:g} is negative" for n in ("rotate", "shift") if (v := getattr(self, n)) < 0]
+
+
+@dataclass(frozen=True)
 class Loss:
     """Terms of the loss and their factors (`training.losses`); "none" leaves a term out."""
 
     heatmap: str = "mse"
     heatmap_weight: float = 1.0
+    spatial_weight: float = 0.0
     locref: str = "none"
     locref_weight: float = 0.05
     size: str = "none"
@@ -134,6 +178,8 @@ class Loss:
         found = _choice("heatmap", self.heatmap, ("mse", "cross_entropy", "binary_cross_entropy"))
         found += _choice("locref", self.locref, ("none", "l1", "huber"))
         found += _choice("size", self.size, ("none", "l1", "huber"))
+        if self.spatial_weight < 0:
+            found.append(f"spatial_weight {self.spatial_weight:g} is negative")
         return found + _positive(self, "heatmap_weight", "locref_weight", "size_weight")
 
 
@@ -235,12 +281,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A resolved recipe; `augmentation` is what `training.augment` takes."""
+    """A resolved recipe."""
 
     network: Network
     data: Data
     batch: Batch = field(default_factory=Batch)
-    augmentation: dict[str, Any] = field(default_factory=dict)
+    augmentation: AugmentOptions = field(default_factory=AugmentOptions)
     loss: Loss = field(default_factory=Loss)
     schedule: Schedule = field(default_factory=Schedule)
     run: Run = field(default_factory=Run)

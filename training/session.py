@@ -278,9 +278,10 @@ def write_results(session: Session, datasets: Mapping[str, int]) -> None:
     network = session.final_network
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in network.state_dict().items()}
     path = session.out / "weights.safetensors"
-    options = session.recipe.network
+    # One entry only: safetensors writes several in random order, and equal weights shall be equal files.
+    described = json.dumps({"name": session.recipe.network.name, "options": session.recipe.network.options})
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {"network": options.name, "options": json.dumps(options.options)})
+        save_file(tensors, temporary, {"network": described})
     device = next(network.parameters()).device
     record = RunRecord(
         recipe=session.recipe.to_dict(),

@@ -18,14 +18,14 @@ when it is read; an unknown entry is an error, so that a misspelt one is never s
     sha256 = "..."
 
     [pose]
-    network = "..."                    # a name that zoo.networks.build knows
-    options = {}                       # its keyword arguments
-    input = {}                         # keyword arguments of zoo.pose.TopDownPose
+    network = "compact_unet"           # a name that zoo.networks.build knows
+    options = {outputs = {heatmaps = 27}}                     # its keyword arguments
+    input = {size = 128, stride = 2, context = 1.5}           # those of zoo.pose.TopDownPose
 
     [detector]
-    network = "..."
-    options = {}
-    input = {}                         # keyword arguments of zoo.detectors.HeatmapDetector
+    network = "compact_unet"
+    options = {outputs = {heatmaps = 1, size = 2}}
+    input = {size_wh = [160, 128], stride = 4}                # those of zoo.detectors.HeatmapDetector
 
     [inference]
     bbox_threshold = 0.3               # detections below it are no animals

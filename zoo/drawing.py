@@ -29,20 +29,22 @@ from zoo.video import VideoWriter
 
 INDIVIDUAL_COLOURS = np.array(
     [
-        (255, 255, 255),
-        (255, 176, 0),
-        (0, 200, 255),
-        (255, 80, 160),
-        (120, 255, 60),
+        (255, 150, 0),
+        (0, 190, 255),
+        (255, 70, 160),
+        (90, 220, 60),
         (180, 140, 255),
-        (255, 255, 90),
-        (0, 255, 190),
+        (240, 230, 70),
+        (0, 230, 180),
+        (255, 255, 255),
     ],
     dtype=np.uint8,
 )
 """(8, 3) RGB; individuals beyond the eighth begin again."""
 
 _SHIFT = 4  # OpenCV draws at 1/16 pixel
+Fixed = tuple[int, int]  # a point in 1/16 pixel
+Rgb = tuple[int, int, int]
 _BATCH = 16
 
 
@@ -82,23 +84,24 @@ class _Canvas:
         self.colour = np.zeros_like(frame)
         self.opacity = np.zeros(frame.shape[:2], np.uint8)
 
-    def line(self, a: np.ndarray, b: np.ndarray, colour: np.ndarray, opacity: float, width: int) -> None:
-        """A line between two points in pixels."""
-        start, end = _fixed(a), _fixed(b)
-        cv2.line(self.colour, start, end, _rgb(colour), width + 2, cv2.LINE_8, _SHIFT)
+    def line(self, start: Fixed, end: Fixed, colour: Rgb, opacity: float, width: int) -> None:
+        """A line between two points."""
+        cv2.line(self.colour, start, end, colour, width + 2, cv2.LINE_8, _SHIFT)
         cv2.line(self.opacity, start, end, (round(255 * opacity),), width, cv2.LINE_AA, _SHIFT)
 
-    def disc(self, centre: np.ndarray, radius: float, colour: np.ndarray, opacity: float) -> None:
+    def disc(self, centre: Fixed, radius: float, colour: Rgb, opacity: float) -> None:
         """A filled circle; radius in pixels."""
-        at, size = _fixed(centre), max(1, round(radius * 2**_SHIFT))
-        cv2.circle(self.colour, at, size + 2 ** (_SHIFT + 1), _rgb(colour), -1, cv2.LINE_8, _SHIFT)
-        cv2.circle(self.opacity, at, size, (round(255 * opacity),), -1, cv2.LINE_AA, _SHIFT)
+        size = max(1, round(radius * 2**_SHIFT))
+        cv2.circle(self.colour, centre, size + 2 ** (_SHIFT + 1), colour, -1, cv2.LINE_8, _SHIFT)
+        cv2.circle(self.opacity, centre, size, (round(255 * opacity),), -1, cv2.LINE_AA, _SHIFT)
 
-    def text(self, at: np.ndarray, words: str, colour: np.ndarray, scale: float) -> None:
-        """Words with their lower left corner at a point in pixels."""
-        x, y = int(at[0]), int(at[1])
-        cv2.putText(self.colour, words, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, _rgb(colour), 3)
-        cv2.putText(self.opacity, words, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, (255,), 1, cv2.LINE_AA)
+    def text(self, at: np.ndarray, words: str, colour: Rgb, scale: float) -> None:
+        """Words with their lower left corner at a point in pixels, with a dark rim."""
+        place, font = (int(at[0]), int(at[1])), cv2.FONT_HERSHEY_SIMPLEX
+        cv2.putText(self.colour, words, place, font, scale, (0, 0, 0), 5)
+        cv2.putText(self.opacity, words, place, font, scale, (130,), 3, cv2.LINE_AA)
+        cv2.putText(self.colour, words, place, font, scale, colour, 2)
+        cv2.putText(self.opacity, words, place, font, scale, (255,), 1, cv2.LINE_AA)
 
     def blended(self) -> np.ndarray:
         """The frame with everything on it."""
@@ -131,45 +134,46 @@ def draw_frame(
     canvas = _Canvas(frame)
     in_time = not predictions.images
     first = max(0, index - style.tail_frames) if in_time else index
+    colours = [_rgb(colour) for colour in predictions.vocabulary.colours]
     for n in range(predictions.n_individuals):
         points = predictions.keypoints[first : index + 1, n]
         confidence = predictions.confidence[first : index + 1, n]
-        strength = np.where(np.isfinite(points).all(-1), np.nan_to_num(confidence), -1.0)
+        strength = np.where(np.isfinite(points).all(-1), np.nan_to_num(confidence), 0.0)
         strength[strength < style.cutoff] = 0.0
-        _draw_tails(canvas, points, strength, predictions.vocabulary.colours, radius)
+        fixed = _fixed(points)
+        _draw_tails(canvas, fixed, strength, colours, max(1, round(radius / 3)))
         if strength[-1].any():
-            _draw_pose(canvas, points[-1], strength[-1], predictions, n, radius)
+            own = _rgb(INDIVIDUAL_COLOURS[n % len(INDIVIDUAL_COLOURS)])
+            for a, b in predictions.vocabulary.bones.tolist():
+                weaker = float(min(strength[-1, a], strength[-1, b]))
+                if weaker > 0:
+                    width = max(1, round(radius / 2))
+                    canvas.line(fixed[-1][a], fixed[-1][b], own, 0.25 + 0.5 * weaker, width)
+            _draw_keypoints(canvas, fixed[-1], strength[-1], colours, radius)
             if style.names and predictions.n_individuals > 1:
-                top = predictions.bbox_xywh[index, n, :2] + (0, -2 * radius)
+                top = predictions.bbox_xywh[index, n, :2] - np.array([0, 2 * radius])
                 top = np.clip(top, (0, 12), (frame.shape[1] - 10, frame.shape[0]))
-                canvas.text(top, predictions.individuals[n], _individual_colour(n), 0.15 * radius)
+                canvas.text(top, predictions.individuals[n], own, 0.15 * radius)
     return canvas.blended()
 
 
 def _draw_tails(
-    canvas: _Canvas, points: np.ndarray, strength: np.ndarray, colours: np.ndarray, radius: float
+    canvas: _Canvas, points: list[list[Fixed]], strength: np.ndarray, colours: list[Rgb], width: int
 ) -> None:
-    """Past positions (T, K, 2) of each keypoint as lines that fade with age."""
+    """Past positions (T, K) of each keypoint as lines that fade with age."""
     steps = len(points) - 1
-    for t in range(steps):
-        there = np.flatnonzero((strength[t] > 0) & (strength[t + 1] > 0))
-        for k in there:
-            opacity = 0.6 * (t + 1) / (steps + 1) * min(strength[t, k], strength[t + 1, k])
-            canvas.line(points[t, k], points[t + 1, k], colours[k], float(opacity), max(1, round(radius / 3)))
+    weaker = np.minimum(strength[:-1], strength[1:]) * (0.6 * np.arange(1, steps + 1) / (steps + 1))[:, None]
+    for t, k in np.argwhere(weaker > 0).tolist():
+        canvas.line(points[t][k], points[t + 1][k], colours[k], float(weaker[t, k]), width)
 
 
-def _draw_pose(
-    canvas: _Canvas, points: np.ndarray, strength: np.ndarray, predictions: Predictions, n: int, radius: float
+def _draw_keypoints(
+    canvas: _Canvas, points: list[Fixed], strength: np.ndarray, colours: list[Rgb], radius: float
 ) -> None:
-    """Bones and keypoints of one animal: points (K, 2), strength (K,) is 0 where not to be drawn."""
-    colour = _individual_colour(n)
-    for a, b in predictions.vocabulary.bones:
-        weaker = float(min(strength[a], strength[b]))
-        if weaker > 0:
-            canvas.line(points[a], points[b], colour, 0.25 + 0.5 * weaker, max(1, round(radius / 2)))
-    for k in np.flatnonzero(strength > 0):
-        size = radius * (0.5 + 0.5 * float(strength[k]))
-        canvas.disc(points[k], size, predictions.vocabulary.colours[k], 0.3 + 0.7 * float(strength[k]))
+    """The keypoints of one animal: strength (K,) is 0 where not to be drawn."""
+    for k in np.flatnonzero(strength > 0).tolist():
+        value = float(strength[k])
+        canvas.disc(points[k], radius * (0.5 + 0.5 * value), colours[k], 0.3 + 0.7 * value)
 
 
 def write_labelled_video(
@@ -265,16 +269,12 @@ def _stems(predictions: Predictions) -> list[str]:
     return [f"{t}_{stem}" for t, stem in enumerate(stems)]
 
 
-def _individual_colour(n: int) -> np.ndarray:
-    return INDIVIDUAL_COLOURS[n % len(INDIVIDUAL_COLOURS)]
+def _fixed(points: np.ndarray) -> list[list[Fixed]]:
+    """(T, K, 2) points in OpenCV's fixed-point integers; missing ones, never drawn, are put anywhere."""
+    inside = np.nan_to_num(np.clip(points.astype(np.float64), -1e5, 1e5))
+    return [[(x, y) for x, y in row] for row in np.rint(inside * 2**_SHIFT).astype(np.int64).tolist()]
 
 
-def _fixed(point: np.ndarray) -> tuple[int, int]:
-    """A point in OpenCV's fixed-point coordinates, kept inside what its integers can hold."""
-    x, y = (round(float(np.clip(v, -1e5, 1e5)) * 2**_SHIFT) for v in point)
-    return x, y
-
-
-def _rgb(colour: np.ndarray) -> tuple[int, int, int]:
+def _rgb(colour: np.ndarray) -> Rgb:
     r, g, b = (int(v) for v in colour)
     return r, g, b

@@ -7,8 +7,11 @@ it randomises everything and names all 27 keypoints of superanimal_topviewmouse.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -239,31 +242,39 @@ def _state(
     return np.where(outside[..., None], np.nan, keypoints), visibility
 
 
-def synthesize(lab: Lab, n_frames: int, out: Path, *, seed: int, session: int = 40) -> LabelSet:
+def synthesize(lab: Lab, n_frames: int, out: Path, *, seed: int, session: int = 40, workers: int = 1) -> LabelSet:
     """Render a labelled dataset of a lab: `out`/images/*.jpg and the records, in the lab's own names.
 
     Args:
         lab: The lab.
         n_frames: Number of images; every one is a scene of its own.
         out: Folder for the images.
-        seed: Frame i depends on (seed, i) only.
+        seed: Frame i depends on (seed, i) only, not on the number of workers.
         session: Images per split group.
+        workers: Processes that render.
 
     Returns:
         The label set, not yet projected; `converters.convert_labels` writes it as superset COCO.
     """
     folder = make_folder(out / "images")
-    records = []
-    for i in range(n_frames):
-        frame = render_frame(lab, np.random.default_rng([seed, i]))
-        path = folder / f"{lab.name}_{seed}_{i:05d}.jpg"
-        with atomic_path(path) as temporary:
-            cv2.imwrite(str(temporary), frame.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-        group = f"{lab.dataset}/{seed}/{i // session}"
-        records.append(
-            LabelRecord(path, lab.size_wh, lab.dataset, group, frame.keypoints, frame.visibility, frame.bbox_xywh)
-        )
+    draw = partial(_draw_to_file, lab, folder, seed, session)
+    if workers > 1:
+        # spawn: forked children would inherit OpenCV's and torch's thread pools in an unknown state
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            records = list(pool.map(draw, range(n_frames), chunksize=16))
+    else:
+        records = [draw(i) for i in range(n_frames)]
     source = Source(
         lab.dataset, tuple(lab.keypoints), "CC0-1.0", "rendered by superanimal-zoo", "synthetic", f"seed {seed}"
     )
     return LabelSet(tuple(lab.keypoints), tuple(records), (source,))
+
+
+def _draw_to_file(lab: Lab, folder: Path, seed: int, session: int, i: int) -> LabelRecord:
+    """Render frame i and write its image."""
+    frame = render_frame(lab, np.random.default_rng([seed, i]))
+    path = folder / f"{lab.name}_{seed}_{i:05d}.jpg"
+    with atomic_path(path) as temporary:
+        cv2.imwrite(str(temporary), frame.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    group = f"seed{seed}-session{i // session}"
+    return LabelRecord(path, lab.size_wh, lab.dataset, group, frame.keypoints, frame.visibility, frame.bbox_xywh)

@@ -1,0 +1,105 @@
+"""From label sets on disk and a recipe file to weights, in two steps of optimisation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from converters import write_superset
+from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, load_vocabulary
+from training.from_recipe import load_sources, train
+from training.recipe import load_recipe
+
+VOCABULARY = load_vocabulary("superanimal_topviewmouse")
+
+RECIPE = """
+[network]
+name = "compact_unet"
+options = {outputs = {heatmaps = 27}, widths = [8, 8, 8]}
+[data]
+sources = [{path = "$POSE_DATA/one", held_out = ["day2"]}, {path = "$POSE_DATA/two", weight = 3.0}]
+[batch]
+input_size = [32, 32]
+stride = 2
+sigma = 2.0
+grey = true
+[schedule]
+iterations = 2
+batch_size = 4
+[run]
+workers = 0
+"""
+
+
+def write_labels(folder: Path, dataset: str, groups: list[str]) -> None:
+    """Grey noise with one mouse each: two defined keypoints, the others undefined."""
+    rng = np.random.default_rng(list(dataset.encode()))
+    records = []
+    for number, group in enumerate(groups):
+        image = folder / f"{dataset}{number}.png"
+        cv2.imwrite(str(image), rng.integers(0, 255, (60, 80, 3), dtype=np.uint8))
+        points = np.full((1, len(VOCABULARY), 2), np.nan)
+        points[0, :2] = rng.uniform(15, 45, (2, 2))
+        visibility = np.full((1, len(VOCABULARY)), Visibility.UNDEFINED, np.int8)
+        visibility[0, :2] = Visibility.VISIBLE
+        records.append(
+            LabelRecord(image, (80, 60), dataset, group, points, visibility, np.full((1, 4), np.nan))
+        )
+    sources = (Source(dataset, VOCABULARY.keypoints[:2]),)
+    write_superset(LabelSet(VOCABULARY.keypoints, tuple(records), sources, VOCABULARY.name), folder / dataset)
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_labels(tmp_path, "one", ["day1", "day1", "day2"])
+    write_labels(tmp_path, "two", ["day1", "day2"])
+    monkeypatch.setenv("POSE_DATA", str(tmp_path))
+    file = tmp_path / "recipe.toml"
+    file.write_text(RECIPE)
+    return file
+
+
+def test_train_from_a_recipe_file(recipe_file, tmp_path):
+    result = train(recipe_file, tmp_path / "run", overrides=["schedule.lr=1e-4"])
+    record = json.loads(result.record.read_text())
+    assert record["datasets"] == {"one": 2, "two": 2}
+    assert record["recipe"]["schedule"]["lr"] == 1e-4
+    assert len(record["data_sha256"]) == 64
+    again = train(tmp_path / "run" / "recipe.toml", tmp_path / "again")  # the folder makes itself again
+    first, second = load_file(result.weights), load_file(again.weights)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert json.loads(again.record.read_text())["weights_sha256"] == record["weights_sha256"]
+
+
+def test_sources_bring_their_groups_and_weights(recipe_file):
+    labels, weights = load_sources(load_recipe(recipe_file))
+    assert weights == {"one": 1.0, "two": 3.0}
+    assert [(r.dataset, r.split_group) for r in labels.records] == [
+        ("one", "day1"), ("one", "day1"), ("two", "day1"), ("two", "day2"),
+    ]  # fmt: skip
+
+
+def test_starting_from_earlier_weights(recipe_file, tmp_path):
+    first = train(recipe_file, tmp_path / "first")
+    start = f"network.init='{first.weights}'"
+    still = train(recipe_file, tmp_path / "still", overrides=[start, "schedule.lr=1e-12"])
+    weights = load_file(first.weights)
+    torch.testing.assert_close(still.network.state_dict()["stem.0.weight"], weights["stem.0.weight"])
+    with pytest.raises(InputError, match=r"weights.safetensors: cannot start from these weights"):
+        train(recipe_file, tmp_path / "x", overrides=[start, "network.options.widths=[8, 16, 8]"])
+
+
+def test_labels_that_changed_cannot_be_resumed(recipe_file, tmp_path):
+    train(recipe_file, tmp_path / "run")
+    file = tmp_path / "two" / "annotations.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["keypoints"][0] += 1
+    file.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="the labels have changed"):
+        train(recipe_file, tmp_path / "run", resume=True)
