@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superset_vocab import InputError, load_vocabulary
-from zoo.exports import coco_results, dlc_table, read_h5_provenance, write_dlc_csv, write_dlc_h5
+from zoo.exports import coco_results, dlc_table, read_h5_provenance, write_coco, write_dlc_csv, write_dlc_h5
 from zoo.results import Predictions
 
 VOCABULARY = load_vocabulary("superanimal_topviewmouse")
@@ -116,7 +116,7 @@ def test_tables_are_laid_out_as_deeplabcut_lays_them_out(tmp_path: Path) -> None
 
 def test_coco_has_the_individuals_that_are_there() -> None:
     predictions = predictions_of(6, 2)
-    results = coco_results(predictions)
+    results = list(coco_results(predictions))
     there = np.argwhere(np.isfinite(predictions.bbox_confidence))
     assert [(r["image_id"], r["individual"]) for r in results] == [(t, f"animal{n}") for t, n in there]
     for result, (t, n) in zip(results, there, strict=True):
@@ -145,6 +145,19 @@ def test_save_writes_what_is_asked_for(tmp_path: Path) -> None:
     assert len(json.loads(paths[1].read_text())) == int(np.isfinite(predictions.bbox_confidence).sum())
 
 
+def test_long_tables_are_written_in_pieces_without_a_seam(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictions = predictions_of(10, 2)
+    whole = predictions.save(tmp_path, "whole")
+    monkeypatch.setattr("zoo.exports._CHUNK", 3)
+    pieces = predictions.save(tmp_path, "pieces")
+    assert whole[1].read_text() == pieces[1].read_text()
+    tables = [pd.read_hdf(path) for path in (whole[0], pieces[0])]
+    assert isinstance(tables[0], pd.DataFrame)
+    assert tables[0].equals(tables[1])
+
+
 def test_unknown_format_writes_nothing(tmp_path: Path) -> None:
     for formats, words in ((("h5", "slp"), "'slp' is no format"), ((), "nothing is no format")):
         with pytest.raises(InputError, match=words):
@@ -161,7 +174,9 @@ def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
 
 def test_individuals_that_never_occur(tmp_path: Path) -> None:
     predictions = replace(predictions_of(3, 1, absent=1.1))
-    assert coco_results(predictions) == []
+    assert list(coco_results(predictions)) == []
+    write_coco(predictions, tmp_path / "a.json")
+    assert json.loads((tmp_path / "a.json").read_text()) == []
     write_dlc_h5(predictions, tmp_path / "a.h5")
     table = pd.read_hdf(tmp_path / "a.h5")
     assert isinstance(table, pd.DataFrame)

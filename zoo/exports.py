@@ -17,7 +17,7 @@ Beside the tables goes `<stem>.provenance.json`; the h5 also carries it as an at
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from zoo.results import Predictions
 
 H5_KEY = "df_with_missing"
+_CHUNK = 1024  # frames
 
 
 def export(
@@ -76,8 +77,13 @@ def export_paths(folder: Path, stem: str, formats: Sequence[str]) -> list[Path]:
     return [folder / f"{stem}{suffix}" for suffix in [*suffixes, ".provenance.json"]]
 
 
-def dlc_table(predictions: Predictions) -> pd.DataFrame:
-    """Predictions as a DeepLabCut table: (T, N * K * 3) float32, column levels as in the module's text."""
+def dlc_table(predictions: Predictions, rows: slice | None = None) -> pd.DataFrame:
+    """Predictions as a DeepLabCut table: (T, N * K * 3) float32, column levels as in the module's text.
+
+    Args:
+        predictions: The poses.
+        rows: Which frames; None for all.
+    """
     import pandas as pd
 
     keypoints, names = predictions.vocabulary.keypoints, ["scorer", "individuals", "bodyparts", "coords"]
@@ -85,9 +91,16 @@ def dlc_table(predictions: Predictions) -> pd.DataFrame:
     if predictions.n_individuals == 1:
         del names[1], levels[1]
     columns = pd.MultiIndex.from_product([*levels, ["x", "y", "likelihood"]], names=names)
-    values = np.concatenate([predictions.keypoints, predictions.confidence[..., None]], axis=-1)
-    flat = values.reshape(len(predictions), len(columns))
-    return pd.DataFrame(flat, index=pd.Index(predictions.frame_index), columns=columns)
+    rows = rows or slice(None)
+    values = np.concatenate([predictions.keypoints[rows], predictions.confidence[rows, ..., None]], axis=-1)
+    index = pd.Index(predictions.frame_index[rows])
+    return pd.DataFrame(values.reshape(len(index), len(columns)), index=index, columns=columns)
+
+
+def _tables(predictions: Predictions) -> Iterator[pd.DataFrame]:
+    """The table in pieces, so that a long video needs no more memory than a short one; at least one."""
+    for start in range(0, max(1, len(predictions)), _CHUNK):
+        yield dlc_table(predictions, slice(start, start + _CHUNK))
 
 
 def scorer(predictions: Predictions) -> str:
@@ -98,11 +111,13 @@ def scorer(predictions: Predictions) -> str:
 
 def write_dlc_h5(predictions: Predictions, path: Path) -> None:
     """Write a DeepLabCut h5; `pandas.read_hdf(path)` opens it."""
+    import pandas as pd
     import tables
 
-    table = dlc_table(predictions).astype(np.float64)
     with atomic_path(path) as temporary:
-        table.to_hdf(temporary, key=H5_KEY, format="table", mode="w")
+        with pd.HDFStore(str(temporary), mode="w") as store:
+            for table in _tables(predictions):
+                store.append(H5_KEY, table.astype(np.float64), format="table")
         with tables.open_file(str(temporary), "a") as file:
             text = json.dumps(predictions.provenance, ensure_ascii=True)
             file.get_node(f"/{H5_KEY}")._v_attrs.provenance = text
@@ -126,34 +141,33 @@ def read_h5_provenance(path: Path) -> dict[str, Any]:
 
 def write_dlc_csv(predictions: Predictions, path: Path) -> None:
     """Write a DeepLabCut csv: its header rows, then one row for each frame."""
-    with atomic_path(path) as temporary:
-        # "NaN" in words: pandas takes a first row of empty fields for names of the index, and drops it.
-        dlc_table(predictions).to_csv(temporary, na_rep="NaN")
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        for i, table in enumerate(_tables(predictions)):
+            # "NaN" in words: pandas takes a first row of empty fields for names of the index, and drops it.
+            table.to_csv(file, na_rep="NaN", header=i == 0, lineterminator="\n")
 
 
 def write_coco(predictions: Predictions, path: Path) -> None:
-    """Write COCO keypoint results."""
-    write_json(path, coco_results(predictions))
+    """Write COCO keypoint results, one to a line."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for i, result in enumerate(coco_results(predictions)):
+            file.write(("[\n" if i == 0 else ",\n") + json.dumps(result, allow_nan=False))
+        file.write("\n]\n" if file.tell() else "[]\n")
 
 
-def coco_results(predictions: Predictions) -> list[dict[str, Any]]:
+def coco_results(predictions: Predictions) -> Iterator[dict[str, Any]]:
     """COCO keypoint results of the individuals that are present; see the module's text."""
-    results = []
-    values = np.concatenate([predictions.keypoints, predictions.confidence[..., None]], axis=-1)
     for t, n in np.argwhere(np.isfinite(predictions.bbox_confidence)):
-        points = np.where(np.isfinite(values[t, n]).all(-1, keepdims=True), values[t, n], 0.0)
-        score = float(predictions.bbox_confidence[t, n]) * float(points[:, 2].mean())
-        results.append(
-            {
-                "image_id": int(predictions.frame_index[t]),
-                "category_id": 1,
-                "keypoints": [_short(value) for value in points.ravel()],
-                "bbox": [_short(value) for value in predictions.bbox_xywh[t, n]],
-                "score": score,
-                "individual": predictions.individuals[n],
-            }
-        )
-    return results
+        values = np.concatenate([predictions.keypoints[t, n], predictions.confidence[t, n, :, None]], axis=-1)
+        points = np.where(np.isfinite(values).all(-1, keepdims=True), values, 0.0)
+        yield {
+            "image_id": int(predictions.frame_index[t]),
+            "category_id": 1,
+            "keypoints": [_short(value) for value in points.ravel()],
+            "bbox": [_short(value) for value in predictions.bbox_xywh[t, n]],
+            "score": float(predictions.bbox_confidence[t, n]) * float(points[:, 2].mean()),
+            "individual": predictions.individuals[n],
+        }
 
 
 def _short(value: np.floating) -> float:

@@ -17,7 +17,7 @@ from zoo.detectors import Detections, Detector
 from zoo.inputs import FrameSource, Source, open_source
 from zoo.prefetch import prefetch
 from zoo.results import Predictions
-from zoo.tracking import Animals, Tracking, distinct, track
+from zoo.tracking import AnimalFrames, Animals, Tracking, distinct, track
 
 SAME_ANIMAL = 0.08
 """Two poses nearer than this share of the body length are one animal found twice."""
@@ -94,16 +94,17 @@ class Model:
             found = self._detect(frames, threshold) if boxes is None else _given(boxes, run, frames)
             run.extend(frames, self._poses(frames, found, drop_duplicates=boxes is None))
         operations = _end_of_video(stream, allow_truncated)
+        animals = run.finish()
         if boxes is not None:
-            if len(boxes) != len(run.animals):
-                raise InputError(f"bboxes_xywh is for {len(boxes)} frames, the input has {len(run.animals)}")
+            if len(boxes) != len(animals):
+                raise InputError(f"bboxes_xywh is for {len(boxes)} frames, the input has {len(animals)}")
             places = _given_places(boxes)
             operations += [{"name": "detect", "boxes": "given"}, self._crop_and_decode()]
         else:
-            places, last = _assign(run.animals, stream, max_individuals, tracking)
+            places, last = _assign(animals, stream, max_individuals, tracking)
             operations += [{"name": "detect", "bbox_threshold": threshold}, self._crop_and_decode()]
             operations += [{"name": "drop_duplicates", "min_distance": SAME_ANIMAL}, last]
-        return self._assemble(run, places, stream, operations)
+        return self._assemble(animals, np.concatenate(run.sizes), places, stream, operations)
 
     def _detect(self, frames: list[np.ndarray], threshold: float) -> list[Detections]:
         """Detections of each frame that are animals."""
@@ -123,15 +124,20 @@ class Model:
         return {"name": "crop_and_decode", "network": self.spec.pose.network, **self.spec.pose.input}
 
     def _assemble(
-        self, run: _Run, places: list[np.ndarray], stream: FrameSource, operations: list[dict[str, Any]]
+        self,
+        frames: AnimalFrames,
+        size_wh: np.ndarray,
+        places: list[np.ndarray],
+        stream: FrameSource,
+        operations: list[dict[str, Any]],
     ) -> Predictions:
         """Put the animals of all frames at their individuals' places."""
-        t, n, k = len(run.animals), len(places[0]), len(self.vocabulary)
+        t, n, k = len(frames), len(places[0]), len(self.vocabulary)
         keypoints = np.full((t, n, k, 2), np.nan, np.float32)
         confidence = np.full((t, n, k), np.nan, np.float32)
         boxes = np.full((t, n, 4), np.nan, np.float32)
         box_confidence = np.full((t, n), np.nan, np.float32)
-        for i, (animals, place) in enumerate(zip(run.animals, places, strict=True)):
+        for i, (animals, place) in enumerate(zip(frames, places, strict=True)):
             there = np.flatnonzero(place >= 0)
             chosen = animals.take(place[there])
             keypoints[i, there], confidence[i, there] = chosen.keypoints, chosen.confidence
@@ -142,7 +148,7 @@ class Model:
             bbox_xywh=boxes,
             bbox_confidence=box_confidence,
             frame_index=np.arange(t),
-            size_wh=np.array(run.sizes, dtype=np.int64).reshape(t, 2),
+            size_wh=size_wh,
             vocabulary=self.vocabulary,
             individuals=tuple(f"animal{i}" for i in range(n)),
             images=stream.images,
@@ -188,12 +194,18 @@ class _Options:
 class _Run:
     """What is kept of the frames that have gone by: their sizes and animals, no pixels."""
 
-    animals: list[Animals] = field(default_factory=list)
-    sizes: list[tuple[int, int]] = field(default_factory=list)
+    batches: list[Animals] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    sizes: list[np.ndarray] = field(default_factory=list)
 
     def extend(self, frames: list[np.ndarray], animals: Iterator[Animals]) -> None:
-        self.animals.extend(animals)
-        self.sizes.extend((frame.shape[1], frame.shape[0]) for frame in frames)
+        found = list(animals)
+        self.batches.append(Animals(*map(np.concatenate, zip(*found, strict=True))))
+        self.counts.extend(len(one.bbox_xywh) for one in found)
+        self.sizes.append(np.array([frame.shape[1::-1] for frame in frames], dtype=np.int64))
+
+    def finish(self) -> AnimalFrames:
+        return AnimalFrames(Animals(*map(np.concatenate, zip(*self.batches, strict=True))), self.counts)
 
 
 def load_model(spec: ModelSpec, device: str = "auto") -> Model:
@@ -277,7 +289,7 @@ def _checked(box: np.ndarray, t: int) -> np.ndarray:
 
 def _given(boxes: list[np.ndarray], run: _Run, frames: list[np.ndarray]) -> list[Detections]:
     """The given boxes of the next frames as detections; absent animals left out."""
-    start = len(run.animals)
+    start = len(run.counts)
     chosen = [box[np.isfinite(box).all(1)] for box in boxes[start : start + len(frames)]]
     if len(chosen) < len(frames):
         raise InputError(f"bboxes_xywh is for {len(boxes)} frames, the input has more")
@@ -297,14 +309,13 @@ def _given_places(boxes: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _assign(
-    animals: list[Animals], stream: FrameSource, max_individuals: int | None, tracking: Tracking | None
+    animals: AnimalFrames, stream: FrameSource, max_individuals: int | None, tracking: Tracking | None
 ) -> tuple[list[np.ndarray], dict[str, Any]]:
     """Place of each individual's animal in each frame, and the operation for the provenance."""
     if stream.in_time:
         tracking = tracking or Tracking()
         places = track(animals, max_individuals, tracking)
         return places, {"name": "track", "max_individuals": max_individuals, **tracking.parameters()}
-    counts = [len(a.bbox_xywh) for a in animals]
-    n = max_individuals or max([*counts, 1])
-    places = [np.array([i if i < count else -1 for i in range(n)]) for count in counts]
+    n = max_individuals or max(1, int(animals.counts.max()))
+    places = [np.where(np.arange(n) < count, np.arange(n), -1) for count in animals.counts]
     return places, {"name": "order_by_confidence", "max_individuals": max_individuals}

@@ -15,7 +15,7 @@ Gaps are bridged for identity only; no pose is made up. The result depends on no
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -46,6 +46,34 @@ class Animals(NamedTuple):
         """The animals at these places."""
         chosen = np.asarray(index, dtype=np.int64)
         return Animals(*(values[chosen] for values in self))
+
+
+class AnimalFrames:
+    """The animals of many frames in one block of memory; iterates over the frames.
+
+    A few arrays for a whole video instead of a few for each frame: long videos need little more memory
+    than short ones.
+    """
+
+    def __init__(self, animals: Animals, counts: Sequence[int]) -> None:
+        """Split animals, which lie in the order of their frames, into `counts` for each frame."""
+        self._animals = animals
+        self._ends = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, t: int) -> Animals:
+        part = slice(*self._ends[range(len(self))[t] + np.arange(2)])
+        return Animals(*(values[part] for values in self._animals))
+
+    def __iter__(self) -> Iterator[Animals]:
+        return (self[t] for t in range(len(self)))
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(T,) number of animals in each frame."""
+        return np.diff(self._ends)
 
 
 @dataclass(frozen=True)
@@ -79,7 +107,9 @@ class Tracking:
 
 
 def track(
-    frames: Sequence[Animals], max_individuals: int | None = None, tracking: Tracking | None = None
+    frames: Sequence[Animals] | AnimalFrames,
+    max_individuals: int | None = None,
+    tracking: Tracking | None = None,
 ) -> list[np.ndarray]:
     """Give every detection its individual.
 
@@ -138,7 +168,7 @@ class _Track:
     place: int
 
 
-def _tracklets(frames: Sequence[Animals], tracking: Tracking) -> list[np.ndarray]:
+def _tracklets(frames: Sequence[Animals] | AnimalFrames, tracking: Tracking) -> list[np.ndarray]:
     """For each frame (N,) int: number of the tracklet of each detection."""
     active: dict[int, _Track] = {}
     count = 0
@@ -173,7 +203,9 @@ def _match(tracks: list[_Track], animals: Animals, max_distance: float) -> list[
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if near[r, c]]
 
 
-def _individuals(frames: Sequence[Animals], tracklets: list[np.ndarray], n: int) -> list[np.ndarray]:
+def _individuals(
+    frames: Sequence[Animals] | AnimalFrames, tracklets: list[np.ndarray], n: int
+) -> list[np.ndarray]:
     """String tracklets together to n individuals; see `track` for the result."""
     count = 1 + max((int(labels.max()) for labels in tracklets if len(labels)), default=-1)
     weight, last = np.zeros(count), np.full(count, -1)

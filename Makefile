@@ -1,0 +1,52 @@
+# make demo   poses on a video with the embedded weights, from a clean clone
+# make test   all tests
+# make check  lint, types, import layers
+# make bench  speed, memory and accuracy figures (docs/experiments.md says what they mean)
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Seconds, not minutes, matter in a demo: it installs what inference needs, the tests install the rest.
+BASE := $(VENV)/.base-ready
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test check bench mouse clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+setup: $(READY)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(BASE): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable .
+	@touch $@
+
+$(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable ".[train,dev]"
+	@touch $@ $(BASE)
+
+demo: $(BASE)
+	$(BIN)/zoo demo --out demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+# The embedded mouse model from scratch: data, three trainings, packing, evaluation (about 80 minutes on 2 cores).
+mouse: $(READY)
+	$(BIN)/python -m benchmarks.make_mouse --out runs
+
+clean:
+	rm -rf $(VENV) demo runs build *.egg-info
