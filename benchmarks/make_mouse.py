@@ -1,6 +1,6 @@
 """Make the embedded mouse model: `python -m benchmarks.make_mouse --out runs`.
 
-Converts alphatracker_train9, renders the synthetic lab "wild", trains the pose network in two stages and
+Converts alphatracker_train9, renders the synthetic labs, trains the pose network in three stages and
 the detector, packs both into zoo/weights, and writes the run record beside them. Every step that is
 already in the output folder is skipped, a training that was stopped goes on: start it again after a
 kill. Openfield-Pranav is not touched here.
@@ -17,27 +17,33 @@ from benchmarks.data import need
 
 ROOT = Path(__file__).parents[1]
 NAME = "superanimal_topviewmouse.compact"
-STAGES = {"pose_64": "topviewmouse_pose_64", "pose": "topviewmouse_pose", "detector": "topviewmouse_detector"}
-SYNTHETIC_FRAMES, SYNTHETIC_SEED = 5000, 1
+STAGES = {
+    "pose_64": "topviewmouse_pose_64",
+    "pose_96": "topviewmouse_pose_96",
+    "pose": "topviewmouse_pose",
+    "detector": "topviewmouse_detector",
+}
+# lab -> number of frames, seed
+SYNTHETIC = {"wild": (5000, 1), "lowered": (1500, 2)}
 
 
 def make_data(folder: Path) -> None:
-    """The two label sets of the recipes, unless they are there."""
+    """The label sets of the recipes, unless they are there."""
     from converters import convert, convert_labels
     from converters.synthetic import LABS, synthesize
 
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "alphatracker").exists():
         convert(need("alphatracker_train9"), "alphatracker_train9", folder / "alphatracker")
-    if not (folder / "synthetic_wild").exists():
-        raw = synthesize(
-            LABS["wild"], SYNTHETIC_FRAMES, folder / "raw_wild", seed=SYNTHETIC_SEED, workers=2
-        )
-        convert_labels(raw, "synthetic_wild", folder / "synthetic_wild")
+    for name, (n_frames, seed) in SYNTHETIC.items():
+        target = folder / LABS[name].dataset
+        if not target.exists():
+            raw = synthesize(LABS[name], n_frames, folder / f"raw_{name}", seed=seed, workers=2)
+            convert_labels(raw, LABS[name].dataset, target)
 
 
 def train_stages(out: Path) -> None:
-    """The three trainings, one after the other, each resumed where it stopped."""
+    """The trainings, one after the other, each resumed where it stopped."""
     from training.from_recipe import train
 
     for run, recipe in STAGES.items():
@@ -48,13 +54,13 @@ def train_stages(out: Path) -> None:
 
 def pack(out: Path) -> str:
     """Both networks into the embedded weights file; its hash into the model's spec; the run record."""
+    from safetensors.torch import load_file
+
     from zoo.networks import build
     from zoo.weight_files import save_weights
 
     parts, record = {}, {}
     for part, run in (("pose", "pose"), ("detector", "detector")):
-        from safetensors.torch import load_file
-
         description = json.loads((out / run / "run.json").read_text())
         network = description["recipe"]["network"]
         parts[part] = build(network["name"], **network["options"])

@@ -65,14 +65,19 @@ class Posture:
     feet: tuple[float, float, float, float]
 
 
-def random_posture(rng: np.random.Generator) -> Posture:
-    """Draw a plausible posture: mostly gentle bends, now and then a tight turn or a huddle."""
+def random_posture(rng: np.random.Generator, head_length: tuple[float, float] = (0.55, 1.35)) -> Posture:
+    """Draw a plausible posture: mostly gentle bends, now and then a tight turn or a huddle.
+
+    Args:
+        rng: Source of randomness.
+        head_length: Range of `Posture.head_length`.
+    """
     tight = rng.random() < 0.25
     return Posture(
         heading=rng.uniform(-np.pi, np.pi),
         bend=rng.normal(0, 1.0 if tight else 0.4),
         head_turn=float(np.clip(rng.normal(0, 0.55 if tight else 0.25), -1.2, 1.2)),
-        head_length=rng.uniform(0.55, 1.35),
+        head_length=rng.uniform(*head_length),
         girth=rng.uniform(0.8, 1.3) if tight else rng.uniform(0.8, 1.1),
         ear_size=rng.uniform(0.038, 0.070),
         ear_spread=rng.uniform(0.9, 2.0),

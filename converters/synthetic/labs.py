@@ -2,7 +2,8 @@
 
 A lab is a `Lab` in `LABS`; its keypoint map is `superset_vocab/data/maps/synthetic_<lab>.toml`, so
 that synthetic data go through the same converter path as real data. `wild` is no lab one could find:
-it randomises everything and names all 27 keypoints of superanimal_topviewmouse.
+it randomises everything and names all 27 keypoints of superanimal_topviewmouse. `lowered` does the
+same with mice that keep their noses to the floor, so that their heads look short from above.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Lab:
         n_mice: Fewest and most animals in a frame.
         body_length: Shortest and longest body length in pixels.
         grey: Whether its cameras are monochrome; None for either.
+        head_length: How long heads look: short where mice keep their noses to the floor.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Lab:
     n_mice: tuple[int, int]
     body_length: tuple[float, float]
     grey: bool | None = None
+    head_length: tuple[float, float] = (0.55, 1.35)
 
     @property
     def dataset(self) -> str:
@@ -100,6 +103,10 @@ LABS: dict[str, Lab] = {
             (360, 360), ("white", "agouti"), ("grid", "bedding"), (1, 1), (60, 130),
         ),
         Lab("wild", _ALL, (480, 360), tuple(COATS), tuple(FLOORS), (1, 3), (45, 140)),
+        Lab(
+            "lowered", _ALL, (480, 360), tuple(COATS), tuple(FLOORS), (1, 2), (55, 150),
+            head_length=(0.3, 0.9),
+        ),
     )
 }  # fmt: skip
 
@@ -173,7 +180,8 @@ def _random_animals(lab: Lab, rng: np.random.Generator) -> list[_Animal]:
         if animals and rng.random() < 0.3:  # animals seek each other: contacts and overlaps
             centre = animals[-1].centre + rng.normal(0, 0.6 * length, 2)
             centre = np.clip(centre, margin, np.array(lab.size_wh) - margin)
-        animals.append(_Animal(random_posture(rng), random_appearance(rng, str(rng.choice(lab.coats))), centre, length))
+        posture = random_posture(rng, lab.head_length)
+        animals.append(_Animal(posture, random_appearance(rng, str(rng.choice(lab.coats))), centre, length))
     return animals
 
 
