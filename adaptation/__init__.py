@@ -1,1 +1,1 @@
-"""Keypoint matching, memory replay, spatial pyramid, video adaptation, Kalman smoothing: functions that take a model."""
+"""Functions that take a model: keypoint matching, memory replay, video adaptation, smoothing (to come)."""

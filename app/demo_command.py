@@ -16,7 +16,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     demo = commands.add_parser(
         "demo",
         help="predict poses on an example video",
-        description="Takes the openfield video under $POSE_DATA or ../shared/data if it is there, else renders "
+        description="Takes the openfield video under $POSE_DATA or ../shared/data if it is there, or renders "
         "a synthetic mouse; then does what `zoo predict` does. Replaces the results of an earlier demo.",
     )
     demo.add_argument("--out", type=Path, required=True, help="folder for video, tables and labelled video")

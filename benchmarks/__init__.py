@@ -1,1 +1,1 @@
-"""Measurements: accuracy on held-out data, speed, memory, import time, and what the published weights came from."""
+"""Measurements: accuracy on held-out data, speed, memory, import time; making the published weights."""

@@ -1,4 +1,4 @@
-"""All quick benchmarks one after the other: `make bench`. Trainings (make_mouse, masking) are started by name."""
+"""The quick benchmarks one after the other: `make bench`. make_mouse and masking are started by name."""
 
 from benchmarks import accuracy, import_time, memory, speed
 

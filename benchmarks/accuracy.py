@@ -16,7 +16,7 @@ HEAD = ("nose", "left_ear", "right_ear")
 
 
 def main() -> None:
-    """Print the tables: boxes found by the model, boxes made from the labels; all keypoints, the head only."""
+    """Print the tables: boxes by the model, boxes from the labels; all keypoints, the head only."""
     import zoo
     from converters import convert
     from training.evaluate import evaluate_model

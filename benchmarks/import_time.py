@@ -15,12 +15,17 @@ CODE = (
 def main() -> None:
     """Print the median of seven processes."""
     lines = [
-        subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run(
+            [sys.executable, "-c", CODE], capture_output=True, text=True, check=True
+        ).stdout.split()
         for _ in range(7)
     ]
     times = sorted(float(line[0]) for line in lines)
     heavy = " ".join(lines[0][1:]) or "none of torch, pandas, cv2"
-    print(f"import zoo: median {statistics.median(times):.3f} s ({times[0]:.3f} to {times[-1]:.3f}); loads {heavy}")
+    print(
+        f"import zoo: median {statistics.median(times):.3f} s "
+        f"({times[0]:.3f} to {times[-1]:.3f}); loads {heavy}"
+    )
 
 
 if __name__ == "__main__":

@@ -82,7 +82,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for data and runs")
     arguments = parser.parse_args()
     if arguments.out != Path("runs"):
-        parser.error("the recipes name runs/data and runs/pose_64; run from the project folder with --out runs")
+        parser.error(
+            "the recipes name runs/data and runs/pose_64; run from the project folder with --out runs"
+        )
     make_data(arguments.out / "data")
     train_stages(arguments.out)
     print(pack(arguments.out))

@@ -24,7 +24,10 @@ OUT = Path("runs/masking")
 MAPS = Path(__file__).parent / "maps"
 SEEDS = (0, 1, 2)
 N_TRAIN, N_TEST = 70, 40
-GROUPS = {"ears (undefined in openfield)": ("left_ear", "right_ear"), "nose, tail base": ("nose", "tail_base")}
+GROUPS = {
+    "ears (undefined in openfield)": ("left_ear", "right_ear"),
+    "nose, tail base": ("nose", "tail_base"),
+}
 
 
 def make_data() -> tuple:
@@ -38,7 +41,9 @@ def make_data() -> tuple:
         convert(need("alphatracker_train9"), str(MAPS / "alphatracker_four.toml"), OUT / "alphatracker")
         two = convert(project, str(MAPS / "openfield_two.toml"), OUT / "openfield_two")
         first = sorted(two.records, key=lambda r: r.image.name)[:N_TRAIN]
-        write_superset(LabelSet(two.keypoints, tuple(first), two.sources, two.vocabulary), OUT / "openfield_train")
+        write_superset(
+            LabelSet(two.keypoints, tuple(first), two.sources, two.vocabulary), OUT / "openfield_train"
+        )
     if not (OUT / "openfield_four").exists():
         convert(project, "dlc-openfield", OUT / "openfield_four")
     four = load_superset(OUT / "openfield_four")
@@ -60,7 +65,7 @@ def errors(weights: Path, recipe, records: tuple) -> dict[str, float]:
     pose = TopDownPose(network.eval(), size=batch.input_size[0], stride=batch.stride, context=batch.context)
     index = load_vocabulary("superanimal_topviewmouse").index
     everything = np.ones(len(index), bool)
-    frames = [cv2.imread(str(record.image))[..., ::-1].copy() for record in records]
+    frames = [cv2.cvtColor(cv2.imread(str(r.image)), cv2.COLOR_BGR2RGB) for r in records]  # pyright: ignore
     found = pose(frames, [keypoint_box(record.keypoints, everything) for record in records])
     distance = np.stack(
         [np.linalg.norm(k[0] - r.keypoints[0], axis=-1) for (k, _), r in zip(found, records, strict=True)]
@@ -88,7 +93,10 @@ def main() -> None:
     (OUT / "masking.json").write_text(json.dumps(results, indent=1) + "\n")
     print(f"{'':<14}" + "".join(f"{name:>36}" for name in GROUPS))
     for way, rows in results.items():
-        cells = [f"{np.mean(v):6.2f} +- {np.std(v, ddof=1):5.2f} px ({', '.join(f'{x:.1f}' for x in v)})" for v in rows.values()]
+        cells = [
+            f"{np.mean(v):6.2f} +- {np.std(v, ddof=1):5.2f} px ({', '.join(f'{x:.1f}' for x in v)})"
+            for v in rows.values()
+        ]
         print(f"{way:<14}" + "".join(f"{cell:>36}" for cell in cells))
 
 

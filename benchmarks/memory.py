@@ -1,4 +1,6 @@
-"""Peak memory of `zoo predict` on a video and on the same video ten times over: `python -m benchmarks.memory`.
+"""Peak memory of `zoo predict` on a video, and on the same video ten times over.
+
+Run it with `python -m benchmarks.memory`.
 
 Each measurement is a process of its own; the peak is the kernel's (getrusage of the children).
 """
@@ -55,7 +57,9 @@ def main() -> None:
         once = repeated(need(VIDEO), folder, 1)
         many = repeated(need(VIDEO), folder, REPEATS)
         peak = {name: measure(path, folder / name) for name, path in (("once", once), ("many", many))}
-    print(f"peak memory of zoo predict: {peak['once']:.0f} MiB once, {peak['many']:.0f} MiB {REPEATS} times over")
+    print(
+        f"peak memory of zoo predict: {peak['once']:.0f} MiB once, {peak['many']:.0f} MiB for {REPEATS} times"
+    )
     print(f"ratio {peak['many'] / peak['once']:.3f}")
 
 

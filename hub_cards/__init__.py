@@ -1,1 +1,1 @@
-"""Model and dataset cards, publishing to the Hugging Face Hub."""
+"""Model and dataset cards, publishing to the Hugging Face Hub (to come)."""

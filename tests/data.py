@@ -1,4 +1,4 @@
-"""Where the real data lie: $POSE_DATA, else ../shared/data beside the checkout. Never copied into the project."""
+"""Where the real data lie: $POSE_DATA, else ../shared/data beside the checkout. Never copied in here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Make the golden poses of the embedded weights: `python tests/make_golden.py`. Look at what changed, and why."""
+"""Make the golden poses of the embedded weights: `python tests/make_golden.py`.
+
+Look at what changed, and why, before committing.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ def main() -> None:
         path = FOLDER / f"wild_{seed}.png"
         if not path.exists():
             frame = render_frame(LABS["wild"], np.random.default_rng([77, seed]))
-            cv2.imwrite(str(path), cv2.resize(frame.image, (320, 240), interpolation=cv2.INTER_AREA)[..., ::-1])
+            cv2.imwrite(
+                str(path), cv2.resize(frame.image, (320, 240), interpolation=cv2.INTER_AREA)[..., ::-1]
+            )
     (FOLDER / "poses.json").write_text(json.dumps(predict(), indent=0) + "\n")
 
 

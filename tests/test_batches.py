@@ -1,4 +1,4 @@
-"""From records to training samples, and the property that everything rests on: no gradient where undefined."""
+"""From records to training samples, and what everything rests on: no gradient where undefined."""
 
 from __future__ import annotations
 
@@ -17,20 +17,32 @@ from training.recipe import Loss, Recipe, parse_recipe
 from zoo.networks import build
 
 VOCABULARY = load_vocabulary("superanimal_topviewmouse")
-STILL = "[augmentation]\nrotate = 0\nscale = [1.0, 1.0]\nshift = 0\nflip = 0\nlight = 0\nblur = 0\nnoise = 0\nocclude = 0\n"
+STILL = """[augmentation]
+rotate = 0
+scale = [1.0, 1.0]
+shift = 0
+flip = 0
+light = 0
+blur = 0
+noise = 0
+occlude = 0
+"""
 
 
 def recipe(view: str = "crop", size: str = "[64, 64]", extra: str = STILL, stride: int = 2) -> Recipe:
     return parse_recipe(
         f"[network]\nname = 'compact_unet'\n[data]\nsources = [{{path = 'x'}}]\n"
-        f"[batch]\nview = '{view}'\ninput_size = {size}\nstride = {stride}\nsigma = 2.0\ncontext = 1.25\ngrey = true\n" + extra
+        f"[batch]\nview = '{view}'\ninput_size = {size}\nstride = {stride}\nsigma = 2.0\n"
+        "context = 1.25\ngrey = true\n" + extra
     )
 
 
 @pytest.fixture(scope="module")
 def mice(tmp_path_factory) -> LabelSet:
     folder = tmp_path_factory.mktemp("mice")
-    return convert_labels(synthesize(LABS["homecage"], 6, folder / "raw", seed=3), "synthetic_homecage", folder / "out")
+    return convert_labels(
+        synthesize(LABS["homecage"], 6, folder / "raw", seed=3), "synthetic_homecage", folder / "out"
+    )
 
 
 def test_crops_show_every_labelled_animal(mice):
@@ -83,7 +95,9 @@ def test_undefined_keypoints_have_exactly_zero_gradient(mice, heatmap, spatial):
     dataset = build_dataset(recipe(), mice, seed=0)
     batch = torch.utils.data.default_collate([dataset[(i, i)] for i in range(4)])
     loss = RecipeLoss(Loss(heatmap=heatmap, spatial_weight=spatial))
-    logits = torch.randn(batch["heatmaps"].shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    logits = torch.randn(
+        batch["heatmaps"].shape, generator=torch.Generator().manual_seed(0), requires_grad=True
+    )
     sum(loss({"heatmaps": logits}, batch).values()).backward()
     undefined = batch["keypoint_weight"] == 0
     assert undefined.any()
@@ -154,4 +168,6 @@ def test_labels_without_an_animal_are_refused(mice):
         for r in mice.records
     ]
     with pytest.raises(InputError, match="no animal"):
-        PoseDataset(dataclasses.replace(mice, records=tuple(empty)), build_dataset(recipe(), mice, seed=0).options)
+        PoseDataset(
+            dataclasses.replace(mice, records=tuple(empty)), build_dataset(recipe(), mice, seed=0).options
+        )

@@ -57,6 +57,8 @@ def test_location_refinement_points_at_the_keypoint(x, y):
     offsets, near = encode_locref(np.array([[[x, y]]]), np.ones((1, 1), bool), (64, 64), 4, radius=6.0)
     rows, columns = np.nonzero(near[0])
     assert len(rows) > 0
-    found = np.stack([columns * 4 + 1.5 + 4 * offsets[0][near[0] > 0], rows * 4 + 1.5 + 4 * offsets[1][near[0] > 0]])
+    found = np.stack(
+        [columns * 4 + 1.5 + 4 * offsets[0][near[0] > 0], rows * 4 + 1.5 + 4 * offsets[1][near[0] > 0]]
+    )
     np.testing.assert_allclose(found, np.array([[x], [y]]).repeat(len(rows), 1), atol=1e-3)
     assert (offsets[:, near[0] == 0] == 0).all()

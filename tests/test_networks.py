@@ -36,9 +36,9 @@ def test_forward_backward_save_load(name):
 
 
 def test_unknown_networks_and_options_are_named():
-    with pytest.raises(InputError, match="'hrnet' is no network; there are: compact_unet"):
+    with pytest.raises(InputError, match=r"'hrnet' is no network; there are: compact_unet"):
         build("hrnet")
-    with pytest.raises(InputError, match="network 'compact_unet'.*colour"):
+    with pytest.raises(InputError, match=r"network 'compact_unet'.*colour"):
         build("compact_unet", outputs={"heatmaps": 1}, colour=True)
 
 

@@ -19,7 +19,11 @@ def test_left_is_the_animals_left(seed):
     points = build(random_posture(np.random.default_rng(seed))).keypoints
     assert set(points) == set(VOCABULARY.keypoints)
     for part in ("ear", "eye", "shoulder", "hip"):
-        forward = points["nose"] - points["neck"] if part in ("ear", "eye") else points["neck"] - points["tail_base"]
+        forward = (
+            points["nose"] - points["neck"]
+            if part in ("ear", "eye")
+            else points["neck"] - points["tail_base"]
+        )
         across = points[f"right_{part}"] - points[f"left_{part}"]
         # y points down: with the nose up, from the left to the right is +x, so the cross product is positive
         assert forward[0] * across[1] - forward[1] * across[0] > 0, part
@@ -87,5 +91,5 @@ def test_a_video_moves_a_little_at_a_time():
 
 
 def test_unknown_lab():
-    with pytest.raises(InputError, match="no synthetic lab; there are:.*openfield"):
+    with pytest.raises(InputError, match=r"no synthetic lab; there are:.*openfield"):
         lab_named("nowhere")

@@ -24,14 +24,18 @@ NUMBER = st.floats(-500, 500)
 def test_crop_and_back(x, y, side, size, px, py):
     matrix = crop_matrix(np.array([x, y, side]), size)
     point = np.array([px, py])
-    np.testing.assert_allclose(apply_matrix(apply_matrix(point, matrix), invert_matrix(matrix)), point, atol=1e-6)
+    np.testing.assert_allclose(
+        apply_matrix(apply_matrix(point, matrix), invert_matrix(matrix)), point, atol=1e-6
+    )
 
 
 @given(st.integers(10, 800), st.integers(10, 800), NUMBER, NUMBER)
 def test_resize_and_back(w, h, px, py):
     matrix, scale = resize_matrix((w, h), (256, 192))
     point = np.array([px, py])
-    np.testing.assert_allclose(apply_matrix(apply_matrix(point, matrix), invert_matrix(matrix)), point, atol=1e-6)
+    np.testing.assert_allclose(
+        apply_matrix(apply_matrix(point, matrix), invert_matrix(matrix)), point, atol=1e-6
+    )
     np.testing.assert_allclose(matrix[0, 0], scale)
     low, high = apply_matrix(np.array([[-0.5, -0.5], [w - 0.5, h - 0.5]]), matrix)
     assert (low > -0.5 - 1e-6).all()

@@ -26,7 +26,9 @@ class Augmentation:
     def __init__(self, options: AugmentOptions, size_wh: tuple[int, int], flip_index: np.ndarray) -> None:
         self.options, self.size_wh, self.flip_index = options, size_wh, flip_index
         params = A.KeypointParams(format="xy", remove_invisible=False)
-        self.pipeline = A.Compose([*_geometry(options, size_wh), *_photometry(options)], keypoint_params=params)
+        self.pipeline = A.Compose(
+            [*_geometry(options, size_wh), *_photometry(options)], keypoint_params=params
+        )
 
     def __call__(
         self, image: np.ndarray, keypoints: np.ndarray, seed: int

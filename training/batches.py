@@ -150,12 +150,14 @@ class PoseDataset(Dataset[dict[str, torch.Tensor]]):
         square = square_around(box, self.options.batch.context * _MARGIN_OF_CROP)
         return crop_matrix(square, large), (large, large)
 
-    def _sample(self, image: np.ndarray, points: np.ndarray, visibility: np.ndarray) -> dict[str, torch.Tensor]:
+    def _sample(
+        self, image: np.ndarray, points: np.ndarray, visibility: np.ndarray
+    ) -> dict[str, torch.Tensor]:
         """Tensors of an augmented input."""
         batch = self.options.batch
         size = np.array(batch.input_size)
         inside = np.isfinite(points).all(-1) & (points > -0.5).all(-1) & (points < size - 0.5).all(-1)
-        visible = inside & (visibility >= 1)
+        visible = np.asarray(inside & (visibility >= 1))
         # A frame's keypoint is defined or not for all its animals alike: they share a dataset.
         weight = keypoint_weight(visibility, masking=self.options.masking)
         weight = weight.min(0) if len(weight) else np.zeros(len(self.vocabulary), np.float32)
@@ -188,7 +190,7 @@ class PoseDataset(Dataset[dict[str, torch.Tensor]]):
         new = np.where(np.isfinite(new).all(-1, keepdims=True), new, fallback)
         new = new[np.isfinite(new).all(-1)]
         centres = (new[:, :2] + new[:, 2:] / 2)[:, None]
-        inside = ((centres > -0.5) & (centres < np.array([w, h]) - 0.5)).all(-1)
+        inside = np.asarray(((centres > -0.5) & (centres < np.array([w, h]) - 0.5)).all(-1))
         stride, sigma = self.options.batch.stride, self.options.batch.sigma
         heat = encode_heatmaps(centres, inside, (w, h), stride, sigma)
         size, near = _size_maps(centres[:, 0], new[:, 2:], inside[:, 0], (w, h), stride)
@@ -213,7 +215,10 @@ class PoseDataset(Dataset[dict[str, torch.Tensor]]):
 def _corners(boxes: np.ndarray) -> np.ndarray:
     """(N, 4) xywh -> (N, 4, 2) corners."""
     x, y, w, h = boxes.reshape(-1, 4).T
-    return np.stack([np.stack([x, y], 1), np.stack([x + w, y], 1), np.stack([x + w, y + h], 1), np.stack([x, y + h], 1)], 1)
+    return np.stack(
+        [np.stack([x, y], 1), np.stack([x + w, y], 1), np.stack([x + w, y + h], 1), np.stack([x, y + h], 1)],
+        1,
+    )
 
 
 def _size_maps(

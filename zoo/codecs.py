@@ -27,8 +27,12 @@ def encode_heatmaps(
     """
     w, h = size_wh[0] // stride, size_wh[1] // stride
     offset = (stride - 1) / 2
-    dx = (np.arange(w) * stride + offset)[None, None] - np.where(visible, keypoints[..., 0], np.inf)[..., None]
-    dy = (np.arange(h) * stride + offset)[None, None] - np.where(visible, keypoints[..., 1], np.inf)[..., None]
+    dx = (np.arange(w) * stride + offset)[None, None] - np.where(visible, keypoints[..., 0], np.inf)[
+        ..., None
+    ]
+    dy = (np.arange(h) * stride + offset)[None, None] - np.where(visible, keypoints[..., 1], np.inf)[
+        ..., None
+    ]
     factor = -0.5 / sigma**2
     maps = np.exp(factor * dy**2)[..., :, None] * np.exp(factor * dx**2)[..., None, :]
     if not len(maps):
@@ -49,7 +53,7 @@ def decode_heatmaps(heatmaps: torch.Tensor, stride: int) -> tuple[torch.Tensor, 
     Returns:
         (B, K, 2) positions in input pixels, and (B, K) confidence: the maximum, clipped to [0, 1].
     """
-    b, k, h, w = heatmaps.shape
+    h, w = heatmaps.shape[2:]
     flat = heatmaps.flatten(2)
     value, index = flat.max(dim=2)
     row, column = index // w, index % w
@@ -61,7 +65,9 @@ def decode_heatmaps(heatmaps: torch.Tensor, stride: int) -> tuple[torch.Tensor, 
         after = logs.gather(2, (index + step)[..., None])[..., 0]
         centre = logs.gather(2, index[..., None])[..., 0]
         curvature = (2 * centre - before - after).clamp_min(1e-6)
-        return torch.where(inside, ((after - before) / (2 * curvature)).clamp(-0.5, 0.5), torch.zeros_like(centre))
+        return torch.where(
+            inside, ((after - before) / (2 * curvature)).clamp(-0.5, 0.5), torch.zeros_like(centre)
+        )
 
     one = torch.ones_like(index)
     x = column + shift(one, (column > 0) & (column < w - 1))
@@ -78,7 +84,10 @@ def encode_locref(
     Where several instances are near a cell, the nearest one counts.
 
     Args:
-        keypoints, visible, size_wh, stride: As in `encode_heatmaps`.
+        keypoints: (N, K, 2) in pixels of the network's input.
+        visible: (N, K) bool; others leave no trace.
+        size_wh: Size of the network's input.
+        stride: Input pixels per heatmap cell.
         radius: How near, in input pixels.
 
     Returns:

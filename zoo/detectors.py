@@ -57,7 +57,11 @@ class HeatmapDetector:
         device: torch.device | str = "cpu",
     ) -> None:
         self.network, self.device = network, torch.device(device)
-        self.size_wh, self.stride, self.max_detections = (int(size_wh[0]), int(size_wh[1])), stride, max_detections
+        self.size_wh, self.stride, self.max_detections = (
+            (int(size_wh[0]), int(size_wh[1])),
+            stride,
+            max_detections,
+        )
 
     def __call__(self, frames: Sequence[np.ndarray]) -> list[Detections]:
         """(H, W, 3) RGB uint8 frames -> the animals in each, by falling confidence."""
@@ -75,7 +79,9 @@ class HeatmapDetector:
         columns = index % heat.shape[3]
         rows = index // heat.shape[3]
         centres = torch.stack([columns, rows], dim=-1) * self.stride + (self.stride - 1) / 2
-        boxes = zip(centres.cpu().numpy(), size.transpose(1, 2).cpu().numpy(), confidence.cpu().numpy(), strict=True)
+        boxes = zip(
+            centres.cpu().numpy(), size.transpose(1, 2).cpu().numpy(), confidence.cpu().numpy(), strict=True
+        )
         return [
             _to_image(centre, wh * self.size_wh[0], conf, matrix, scale)
             for (centre, wh, conf), (matrix, scale) in zip(boxes, matrices, strict=True)

@@ -26,7 +26,13 @@ class TopDownPose:
     """
 
     def __init__(
-        self, network: nn.Module, *, size: int, stride: int, context: float, device: torch.device | str = "cpu"
+        self,
+        network: nn.Module,
+        *,
+        size: int,
+        stride: int,
+        context: float,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.network, self.device = network, torch.device(device)
         self.size, self.stride, self.context = size, stride, context
@@ -46,7 +52,9 @@ class TopDownPose:
         crops, matrices, owners = [], [], []
         for t, (frame, boxes) in enumerate(zip(frames, bboxes, strict=True)):
             grey = to_grey(frame) if len(boxes) else frame
-            for n, square in enumerate(square_around(np.asarray(boxes, np.float64).reshape(-1, 4), self.context)):
+            for n, square in enumerate(
+                square_around(np.asarray(boxes, np.float64).reshape(-1, 4), self.context)
+            ):
                 if np.isfinite(square).all():
                     matrix = crop_matrix(square, self.size)
                     crops.append(warp(grey, matrix, (self.size, self.size)))
@@ -54,7 +62,8 @@ class TopDownPose:
                     owners.append((t, n))
         k = self._n_keypoints
         results = [
-            (np.full((len(b), k, 2), np.nan, np.float32), np.full((len(b), k), np.nan, np.float32)) for b in bboxes
+            (np.full((len(b), k, 2), np.nan, np.float32), np.full((len(b), k), np.nan, np.float32))
+            for b in bboxes
         ]
         for start in range(0, len(crops), _CROPS_PER_PASS):
             part = slice(start, start + _CROPS_PER_PASS)

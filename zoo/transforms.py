@@ -69,7 +69,9 @@ def warp(image: np.ndarray, matrix: np.ndarray, size_wh: tuple[int, int]) -> np.
         if h and w:
             image = cv2.resize(image[:h, :w], (w // factor, h // factor), interpolation=cv2.INTER_AREA)
             up = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]])
-            matrix = np.concatenate([matrix[:, :2] @ up[:, :2], matrix[:, :2] @ up[:, 2:] + matrix[:, 2:]], axis=1)
+            matrix = np.concatenate(
+                [matrix[:, :2] @ up[:, :2], matrix[:, :2] @ up[:, 2:] + matrix[:, 2:]], axis=1
+            )
     return cv2.warpAffine(image, matrix, size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 

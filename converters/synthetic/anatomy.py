@@ -153,7 +153,9 @@ def build(posture: Posture) -> MouseShape:
         for side, sign in (("left", 1.0), ("right", -1.0)):
             offset = sign * fraction * spine.width_at(station) * spine.left_at(station)
             keypoints[f"{side}_{part}"] = spine.at(station) + offset
-    ears = tuple(_ear(spine, posture, side, sign, keypoints) for side, sign in (("left", 1.0), ("right", -1.0)))
+    ears = tuple(
+        _ear(spine, posture, side, sign, keypoints) for side, sign in (("left", 1.0), ("right", -1.0))
+    )
     tail, tail_half_width = _tail(spine, posture)
     for i in range(1, 6):
         keypoints[f"tail{i}"] = tail[round(i / 6 * (len(tail) - 1))]
@@ -191,7 +193,9 @@ def _tail(spine: _Spine, posture: Posture, n: int = 61) -> tuple[np.ndarray, np.
 def _feet(spine: _Spine, posture: Posture):
     """Feet that stand out from under the body."""
     for (station, sign, size), out in zip(
-        ((0.34, 1.0, 0.045), (0.34, -1.0, 0.045), (0.80, 1.0, 0.075), (0.80, -1.0, 0.075)), posture.feet, strict=True
+        ((0.34, 1.0, 0.045), (0.34, -1.0, 0.045), (0.80, 1.0, 0.075), (0.80, -1.0, 0.075)),
+        posture.feet,
+        strict=True,
     ):
         if out > 0:
             reach = spine.width_at(station) + (out - 0.3) * size

@@ -223,7 +223,10 @@ def _render(
         draw_mouse(image, shape, animal.look, animal.centre, animal.length, shadow)
     names = list(lab.keypoints.values())
     keypoints = np.stack(
-        [np.stack([s.keypoints[n] for n in names]) * a.length + a.centre for s, a in zip(shapes, animals, strict=True)]
+        [
+            np.stack([s.keypoints[n] for n in names]) * a.length + a.centre
+            for s, a in zip(shapes, animals, strict=True)
+        ]
     )
     boxes = np.stack([_box(s.outline * a.length + a.centre) for s, a in zip(shapes, animals, strict=True)])
     return Frame(photograph(image, camera, rng), *_state(keypoints, animals, shapes, lab.size_wh), boxes)
@@ -245,12 +248,14 @@ def _state(
             for k, point in enumerate(keypoints[n]):
                 if cv2.pointPolygonTest(outline, (float(point[0]), float(point[1])), False) > 0:
                     visibility[n, k] = Visibility.OCCLUDED
-    outside = ((keypoints < 0) | (keypoints > np.array(size_wh) - 1)).any(-1)
+    outside = np.asarray(((keypoints < 0) | (keypoints > np.array(size_wh) - 1)).any(-1))
     visibility[outside] = Visibility.NOT_ANNOTATED
     return np.where(outside[..., None], np.nan, keypoints), visibility
 
 
-def synthesize(lab: Lab, n_frames: int, out: Path, *, seed: int, session: int = 40, workers: int = 1) -> LabelSet:
+def synthesize(
+    lab: Lab, n_frames: int, out: Path, *, seed: int, session: int = 40, workers: int = 1
+) -> LabelSet:
     """Render a labelled dataset of a lab: `out`/images/*.jpg and the records, in the lab's own names.
 
     Args:
@@ -273,7 +278,12 @@ def synthesize(lab: Lab, n_frames: int, out: Path, *, seed: int, session: int = 
     else:
         records = [draw(i) for i in range(n_frames)]
     source = Source(
-        lab.dataset, tuple(lab.keypoints), "CC0-1.0", "rendered by superanimal-zoo", "synthetic", f"seed {seed}"
+        lab.dataset,
+        tuple(lab.keypoints),
+        "CC0-1.0",
+        "rendered by superanimal-zoo",
+        "synthetic",
+        f"seed {seed}",
     )
     return LabelSet(tuple(lab.keypoints), tuple(records), (source,))
 
@@ -285,4 +295,6 @@ def _draw_to_file(lab: Lab, folder: Path, seed: int, session: int, i: int) -> La
     with atomic_path(path) as temporary:
         cv2.imwrite(str(temporary), frame.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
     group = f"seed{seed}-session{i // session}"
-    return LabelRecord(path, lab.size_wh, lab.dataset, group, frame.keypoints, frame.visibility, frame.bbox_xywh)
+    return LabelRecord(
+        path, lab.size_wh, lab.dataset, group, frame.keypoints, frame.visibility, frame.bbox_xywh
+    )

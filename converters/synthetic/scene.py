@@ -55,7 +55,12 @@ def random_appearance(rng: np.random.Generator, coat: str) -> Appearance:
 
 
 def draw_mouse(
-    image: np.ndarray, shape: MouseShape, look: Appearance, centre: np.ndarray, length: float, shadow: float = 0.0
+    image: np.ndarray,
+    shape: MouseShape,
+    look: Appearance,
+    centre: np.ndarray,
+    length: float,
+    shadow: float = 0.0,
 ) -> None:
     """Draw one mouse into a float image, in place.
 
@@ -210,7 +215,9 @@ def arena(rng: np.random.Generator, image: np.ndarray) -> None:
         cv2.circle(mask, (w // 2, h // 2), radius, 255, -1, cv2.LINE_AA)
     else:
         edge = rng.uniform(0.0, 0.14, 4) * [w, h, w, h]
-        corners = np.array([[edge[0], edge[1]], [w - edge[2], edge[1]], [w - edge[2], h - edge[3]], [edge[0], h - edge[3]]])
+        corners = np.array(
+            [[edge[0], edge[1]], [w - edge[2], edge[1]], [w - edge[2], h - edge[3]], [edge[0], h - edge[3]]]
+        )
         corners += rng.normal(0, 0.015 * w, (4, 2))
         cv2.fillPoly(mask, [corners.astype(np.int32)], 255, cv2.LINE_AA)
     inside = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 4)).astype(np.float32)[..., None] / 255
@@ -218,7 +225,12 @@ def arena(rng: np.random.Generator, image: np.ndarray) -> None:
     outside = wall + light[..., None]
     image[:] = image * inside + outside * (1 - inside)
     if rng.random() < 0.5:
-        rim = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(np.float32)[..., None] / 255
+        rim = (
+            cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(np.float32)[
+                ..., None
+            ]
+            / 255
+        )
         image[:] = image * (1 - rim) + rng.uniform(0, 255) * rim
 
 
@@ -298,10 +310,12 @@ def photograph(image: np.ndarray, camera: Camera, rng: np.random.Generator) -> n
     if not camera.jpeg_quality:
         return frame
     _, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, camera.jpeg_quality])
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
 
 
-def render_background(rng: np.random.Generator, size_wh: tuple[int, int], floors: Sequence[str]) -> np.ndarray:
+def render_background(
+    rng: np.random.Generator, size_wh: tuple[int, int], floors: Sequence[str]
+) -> np.ndarray:
     """(H, W, 3) float32 empty arena."""
     image = FLOORS[str(rng.choice(list(floors)))](rng, size_wh).astype(np.float32)
     if rng.random() < 0.5:
