@@ -1,0 +1,50 @@
+"""The public surface, the shipped recipes, and what a checkout must not contain."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import converters
+import superset_vocab
+import training
+import zoo
+from training.recipe import list_recipes, load_recipe
+from zoo.networks import build
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("package", [converters, superset_vocab, training, zoo])
+def test_public_names_exist(package):
+    assert len(set(package.__all__)) == len(package.__all__) > 0
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError):
+        _ = package.no_such_name
+
+
+def test_public_surface_of_zoo():
+    assert set(zoo.__all__) == {
+        "InputError", "Model", "ModelSpec", "Predictions", "Tracking", "list_models", "load",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_shipped_recipe_parses_and_builds(name):
+    recipe = load_recipe(name)
+    network = build(recipe.network.name, **recipe.network.options)
+    assert sum(p.numel() for p in network.parameters()) < 4e6
+
+
+def test_embedded_weights_are_small_and_no_data_is_committed():
+    weights = sum(f.stat().st_size for f in (ROOT / "zoo" / "weights").glob("*.safetensors"))
+    assert 0 < weights <= 8e6
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    files = listed.stdout.splitlines()
+    pictures = [f for f in files if f.endswith((".jpg", ".mp4", ".avi", ".h5", ".png"))]
+    assert [f for f in pictures if not f.startswith("tests/golden/")] == []
