@@ -21,6 +21,7 @@ STAGES = {
     "pose_64": "topviewmouse_pose_64",
     "pose_96": "topviewmouse_pose_96",
     "pose": "topviewmouse_pose",
+    "detector_1": "topviewmouse_detector_1",
     "detector": "topviewmouse_detector",
 }
 # lab -> number of frames, seed
