@@ -176,3 +176,16 @@ def test_pixels_are_not_kept(tmp_path: Path) -> None:
         tracemalloc.stop()
     frame = 128 * 96 * 3
     assert peaks[1] - peaks[0] < 60 * frame  # 360 frames more; their results take a few kB each
+
+
+def test_a_detection_whose_keypoints_are_unsure_is_no_animal():
+    model = fake_model()
+    frame = square_frame((20, 20), (80, 50))
+    assert model.predict(frame).n_individuals == 2
+    strict = replace(model, spec=replace(model.spec, score_threshold=0.999))
+    found = strict.predict(frame)
+    assert found.n_individuals == 0
+    named = {operation["name"]: operation for operation in found.provenance["operations"]}
+    assert named["drop_unlikely"]["score_threshold"] == 0.999
+    given = strict.predict(frame, bboxes_xywh=[np.array([[20.0, 20, 16, 16]])])
+    assert given.n_individuals == 1  # a box that the caller gives is not doubted

@@ -28,7 +28,8 @@ when it is read; an unknown entry is an error, so that a misspelt one is never s
     input = {size_wh = [160, 128], stride = 4}                # those of zoo.detectors.HeatmapDetector
 
     [inference]
-    bbox_threshold = 0.3               # detections below it are no animals
+    bbox_threshold = 0.05              # detections below it are not looked at any further
+    score_threshold = 0.03             # box confidence times mean keypoint confidence of an animal; 0 if left out
 
     [evaluation]                       # free: what was measured, on what
 """
@@ -95,6 +96,7 @@ class ModelSpec:
         pose, detector: The two networks of the top-down model.
         weights: The file that has the weights of both.
         bbox_threshold: Default confidence below which a detection is no animal, in [0, 1].
+        score_threshold: Box confidence times mean keypoint confidence below which it is none, in [0, 1].
         licence, citation, training_data: What a user has to know before using or publishing.
         evaluation: What was measured; free entries.
         default: True for the variant that is loaded when none is named.
@@ -113,6 +115,7 @@ class ModelSpec:
     training_data: tuple[str, ...]
     evaluation: dict[str, Any] = field(default_factory=dict)
     default: bool = False
+    score_threshold: float = 0.0
 
     @property
     def full_name(self) -> str:
@@ -185,6 +188,7 @@ def parse_spec(what: str, text: str) -> ModelSpec:
         detector=NetworkSpec(**data["detector"]),
         weights=WeightsSpec(**data["weights"]),
         bbox_threshold=float(data["inference"]["bbox_threshold"]),
+        score_threshold=float(data["inference"].get("score_threshold", 0.0)),
         licence=data["licence"],
         citation=data["citation"],
         training_data=tuple(data["training_data"]),
@@ -213,9 +217,9 @@ _ENTRIES: dict[str, dict[str, type | tuple[type, ...]]] = {
     "pose": _NETWORK,
     "detector": _NETWORK,
     "weights": {"file": str, "sha256": str, "repository": str, "revision": str},
-    "inference": {"bbox_threshold": (int, float)},
+    "inference": {"bbox_threshold": (int, float), "score_threshold": (int, float)},
 }
-_OPTIONAL = {"options", "input", "repository", "revision", "evaluation", "default"}
+_OPTIONAL = {"options", "input", "repository", "revision", "evaluation", "default", "score_threshold"}
 
 
 def _problems(data: dict[str, Any]):
@@ -233,10 +237,10 @@ def _problems(data: dict[str, Any]):
                     yield f"lacks the entry {prefix + name!r}"
             elif not isinstance(found[name], kind):
                 yield f"entry {prefix + name!r} is a {type(found[name]).__name__}, not a {_kind(kind)}"
-    threshold = data.get("inference", {})
-    threshold = threshold.get("bbox_threshold") if isinstance(threshold, dict) else None
-    if isinstance(threshold, int | float) and not 0 <= threshold <= 1:
-        yield f"inference.bbox_threshold is {threshold}, which is not in [0, 1]"
+    inference = data.get("inference")
+    for name, value in (inference if isinstance(inference, dict) else {}).items():
+        if isinstance(value, int | float) and not 0 <= value <= 1:
+            yield f"inference.{name} is {value}, which is not in [0, 1]"
 
 
 def _kind(kind: type | tuple[type, ...]) -> str:

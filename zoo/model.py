@@ -92,7 +92,7 @@ class Model:
         run = _Run()
         for frames in _batches(stream, batch_size, progress):
             found = self._detect(frames, threshold) if boxes is None else _given(boxes, run, frames)
-            run.extend(frames, self._poses(frames, found, drop_duplicates=boxes is None))
+            run.extend(frames, self._poses(frames, found, detected=boxes is None))
         operations = _end_of_video(stream, allow_truncated)
         animals = run.finish()
         if boxes is not None:
@@ -103,6 +103,7 @@ class Model:
         else:
             places, last = _assign(animals, stream, max_individuals, tracking)
             operations += [{"name": "detect", "bbox_threshold": threshold}, self._crop_and_decode()]
+            operations += [{"name": "drop_unlikely", "score_threshold": self.spec.score_threshold}]
             operations += [{"name": "drop_duplicates", "min_distance": SAME_ANIMAL}, last]
         return self._assemble(animals, np.concatenate(run.sizes), places, stream, operations)
 
@@ -112,13 +113,21 @@ class Model:
         return [Detections(*(v[d.confidence >= threshold] for v in d)) for d in detections]
 
     def _poses(
-        self, frames: list[np.ndarray], found: list[Detections], drop_duplicates: bool
+        self, frames: list[np.ndarray], found: list[Detections], detected: bool
     ) -> Iterator[Animals]:
-        """Poses in the boxes of each frame, each animal once."""
+        """Poses in the boxes of each frame; of detected ones only the likely, each animal once.
+
+        The keypoints see an animal at four times the detector's resolution, so their confidence tells a
+        weak detection of a mouse from a strong one of a water bottle (docs/experiments.md).
+        """
         poses = self.pose(frames, [d.bbox_xywh for d in found])
         for (keypoints, confidence), boxes in zip(poses, found, strict=True):
             animals = Animals(keypoints, confidence, boxes.bbox_xywh, boxes.confidence)
-            yield animals.take(distinct(animals, SAME_ANIMAL)) if drop_duplicates else animals
+            if detected:
+                score = boxes.confidence * confidence.mean(axis=1)
+                animals = animals.take(np.flatnonzero(score >= self.spec.score_threshold))
+                animals = animals.take(distinct(animals, SAME_ANIMAL))
+            yield animals
 
     def _crop_and_decode(self) -> dict[str, Any]:
         return {"name": "crop_and_decode", "network": self.spec.pose.network, **self.spec.pose.input}
