@@ -1,4 +1,4 @@
-"""Make the golden poses of the embedded weights: `python tests/make_golden.py`.
+"""Make the golden poses of the embedded weights: `PYTHONPATH=. python tests/make_golden.py`.
 
 Look at what changed, and why, before committing.
 """

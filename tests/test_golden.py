@@ -16,7 +16,7 @@ from training.evaluate import evaluate_model
 
 def test_golden_poses():
     golden, now = json.loads((FOLDER / "poses.json").read_text()), predict()
-    assert now["weights_sha256"] == golden["weights_sha256"], "weights changed: python tests/make_golden.py"
+    assert now["weights_sha256"] == golden["weights_sha256"], "weights changed: PYTHONPATH=. python tests/make_golden.py"
     assert now["images"] == golden["images"]
     then, found = np.array(golden["keypoints"]), np.array(now["keypoints"])
     assert then.shape == found.shape
@@ -40,5 +40,5 @@ def test_zero_shot_on_openfield(openfield):
     report = evaluate_model(model, openfield, split="zero-shot")
     published = model.spec.evaluation["openfield_mean_distance_px"]
     assert report.errors.n == 464
-    assert report.errors.n_missing == 0
+    assert report.errors.n_missing == model.spec.evaluation["openfield_n_missing"]
     assert report.errors.mean_distance == pytest.approx(published, abs=0.05)
