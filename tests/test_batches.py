@@ -140,7 +140,8 @@ def test_detector_samples(mice):
             x, y = ((box[:2] + box[2:] / 2 + 0.5) * scale - 0.5 - 1.5) / 4
             if 0 <= x < 64 and 0 <= y < 36:
                 row, column = min(round(y), 35), min(round(x), 63)
-                assert sample["heatmaps"][0, row, column] > 0.6
+                offset = 4 * np.hypot(x - column, y - row)
+                assert sample["heatmaps"][0, row, column] >= np.exp(-0.5 * (offset / 2.0) ** 2) - 0.02
                 assert sample["size_weight"][0, row, column] == 1
         assert sample["keypoint_weight"].tolist() == [1.0]
 

@@ -16,7 +16,9 @@ from training.evaluate import evaluate_model
 
 def test_golden_poses():
     golden, now = json.loads((FOLDER / "poses.json").read_text()), predict()
-    assert now["weights_sha256"] == golden["weights_sha256"], "weights changed: PYTHONPATH=. python tests/make_golden.py"
+    assert now["weights_sha256"] == golden["weights_sha256"], (
+        "weights changed: PYTHONPATH=. python tests/make_golden.py"
+    )
     assert now["images"] == golden["images"]
     then, found = np.array(golden["keypoints"]), np.array(now["keypoints"])
     assert then.shape == found.shape

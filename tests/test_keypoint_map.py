@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from label_sets import assert_same, label_sets
 
+from converters.synthetic import LABS
 from superset_vocab import (
     InputError,
     KeypointMap,
@@ -38,7 +39,8 @@ HERE = {
 
 
 def test_all_datasets_have_a_map():
-    assert set(list_maps()) == PUBLIC_MOUSE | PUBLIC_QUADRUPED | HERE
+    synthetic = {lab.dataset for lab in LABS.values()}
+    assert set(list_maps()) == PUBLIC_MOUSE | PUBLIC_QUADRUPED | HERE | synthetic
 
 
 @pytest.mark.parametrize("name", list_maps())

@@ -159,9 +159,9 @@ def test_provenance_says_what_was_done(tmp_path: Path) -> None:
     assert (about["model"], about["variant"], about["weights_sha256"]) == ("fake", "squares", "0" * 64)
     assert about["input"] == {"kind": "video", "name": "a.mp4", "bytes": path.stat().st_size}
     names = [done["name"] for done in about["operations"]]
-    assert names == ["detect", "crop_and_decode", "drop_duplicates", "track"]
+    assert names == ["detect", "crop_and_decode", "drop_unlikely", "drop_duplicates", "track"]
     assert about["operations"][0]["bbox_threshold"] == 0.5
-    assert about["operations"][3]["min_presence"] == Tracking().min_presence
+    assert about["operations"][4]["min_presence"] == Tracking().min_presence
 
 
 def test_pixels_are_not_kept(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_detection_whose_keypoints_are_unsure_is_no_animal():
     assert model.predict(frame).n_individuals == 2
     strict = replace(model, spec=replace(model.spec, score_threshold=0.999))
     found = strict.predict(frame)
-    assert found.n_individuals == 0
+    assert np.isnan(found.keypoints).all()
     named = {operation["name"]: operation for operation in found.provenance["operations"]}
     assert named["drop_unlikely"]["score_threshold"] == 0.999
     given = strict.predict(frame, bboxes_xywh=[np.array([[20.0, 20, 16, 16]])])

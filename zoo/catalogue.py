@@ -29,7 +29,7 @@ when it is read; an unknown entry is an error, so that a misspelt one is never s
 
     [inference]
     bbox_threshold = 0.05              # detections below it are not looked at any further
-    score_threshold = 0.03             # box confidence times mean keypoint confidence of an animal; 0 if left out
+    score_threshold = 0.03             # least box confidence times mean keypoint confidence; or 0
 
     [evaluation]                       # free: what was measured, on what
 """

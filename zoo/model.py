@@ -112,9 +112,7 @@ class Model:
         detections = self.detector(frames)
         return [Detections(*(v[d.confidence >= threshold] for v in d)) for d in detections]
 
-    def _poses(
-        self, frames: list[np.ndarray], found: list[Detections], detected: bool
-    ) -> Iterator[Animals]:
+    def _poses(self, frames: list[np.ndarray], found: list[Detections], detected: bool) -> Iterator[Animals]:
         """Poses in the boxes of each frame; of detected ones only the likely, each animal once.
 
         The keypoints see an animal at four times the detector's resolution, so their confidence tells a
