@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 _VIDEO = "openfield-Pranav-2018-10-30/videos/m3v1mp4.mp4"
-_FRAMES, _SEED = 300, 3
+_FRAMES, _SEED = 300, 4
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:

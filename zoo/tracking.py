@@ -88,7 +88,7 @@ class Tracking:
 
     max_gap: int = 15
     max_distance: float = 1.0
-    min_presence: float = 0.05
+    min_presence: float = 0.1
 
     def __post_init__(self) -> None:
         problems = []
