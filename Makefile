@@ -6,6 +6,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Without their dependencies: these name opencv-python, which overwrites the headless OpenCV and wants libGL,
+# and imaug, which no detector here uses. What they do import comes with [train].
+MMDET := onedl-mmcv onedl-mmdetection terminaltables shapely
 # Seconds, not minutes, matter in a demo: it installs what inference needs, the tests install the rest.
 BASE := $(VENV)/.base-ready
 READY := $(VENV)/.ready
@@ -27,6 +30,7 @@ $(BASE): pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable ".[train,dev]"
+	$(PIP) --no-deps $(MMDET)
 	@touch $@ $(BASE)
 
 demo: $(BASE)
