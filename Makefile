@@ -13,7 +13,7 @@ MMDET := onedl-mmcv onedl-mmdetection terminaltables shapely
 BASE := $(VENV)/.base-ready
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check bench mouse clean
+.PHONY: setup demo test check bench mouse quadruped clean
 .DEFAULT_GOAL := help
 
 help:
@@ -51,6 +51,10 @@ bench: $(READY)
 # The embedded mouse model from scratch: data, three trainings, packing, evaluation (about 80 minutes on 2 cores).
 mouse: $(READY)
 	$(BIN)/python -m benchmarks.make_mouse --out runs
+
+# Likewise the embedded quadruped model.
+quadruped: $(READY)
+	$(BIN)/python -m benchmarks.make_quadruped --out runs
 
 clean:
 	rm -rf $(VENV) demo runs build *.egg-info

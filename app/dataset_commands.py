@@ -35,6 +35,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     )
     merge.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="folder of a superset dataset")
     merge.add_argument("--out", type=Path, required=True, help="new folder for the dataset")
+    merge.add_argument(
+        "--twins",
+        default="refuse",
+        choices=("refuse", "first"),
+        help="what to do with an image that occurs twice; default: %(default)s",
+    )
     merge.set_defaults(run=run_merge)
 
     synthesize = commands.add_parser(
@@ -73,7 +79,7 @@ def run_merge(arguments: argparse.Namespace) -> int:
     """Merge superset datasets."""
     from converters import merge_to
 
-    _report(merge_to(arguments.out, arguments.sources), arguments.out)
+    _report(merge_to(arguments.out, arguments.sources, twins=arguments.twins), arguments.out)
     return 0
 
 

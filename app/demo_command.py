@@ -32,7 +32,8 @@ def run_demo(arguments: argparse.Namespace) -> int:
     real = Path(os.environ.get("POSE_DATA") or Path("..") / "shared" / "data") / _VIDEO
     video = real if real.is_file() else _render(arguments.out)
     print(f"zoo demo: predicting poses on {video}")
-    return main(["predict", str(video), "--out", str(arguments.out / "poses"), "--overwrite"])
+    embedded = ["--variant", "compact"]  # no download in a demo
+    return main(["predict", str(video), *embedded, "--out", str(arguments.out / "poses"), "--overwrite"])
 
 
 def _render(out: Path) -> Path:

@@ -30,14 +30,14 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     predict = commands.add_parser(
         "predict",
         help="poses, tables and a labelled video from images or videos",
-        description="Writes <input's name>.h5, .csv and .coco.json with their provenance, and for a video a "
-        "labelled one, into the output folder.",
+        description="Writes <input>.<model>_<variant>.h5, .csv and .coco.json with their provenance, and for a "
+        "video a labelled one, into the output folder.",
     )
     predict.add_argument(
         "inputs", nargs="+", type=Path, metavar="INPUT", help="video, image or folder of images"
     )
     predict.add_argument("--model", default=DEFAULT_MODEL, help="default: %(default)s; see `zoo models`")
-    predict.add_argument("--variant", help="which network of the model; default: the model's own")
+    add_model_options(predict)
     predict.add_argument("--out", type=Path, required=True, help="folder for the results")
     predict.add_argument("--format", default="h5,csv,coco", help="tables to write; default: %(default)s")
     predict.add_argument("--no-video", action="store_true", help="draw no labelled video or images")
@@ -46,14 +46,59 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         "--max-individuals", type=int, help="number of animals; default: as many as are seen"
     )
     predict.add_argument("--bbox-threshold", type=float, help="confidence below which there is no animal")
+    predict.add_argument(
+        "--detect-every",
+        metavar="N",
+        help="frames from one detection to the next in a video, or 'auto'; default: the model's own",
+    )
+    predict.add_argument(
+        "--preset", choices=("paper",), help="paper: crops with a context of 1.25, and flip test"
+    )
     predict.add_argument("--batch-size", type=int, default=16, help="frames at a time; default: %(default)s")
-    predict.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
     predict.add_argument(
         "--allow-truncated", action="store_true", help="take a truncated video as far as it goes"
     )
     predict.add_argument("--overwrite", action="store_true", help="replace results that exist")
     predict.add_argument("--quiet", action="store_true", help="no progress bar")
     predict.set_defaults(run=run_predict)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a model's networks and weights; `load_chosen` reads them."""
+    parser.add_argument("--variant", help="which network of the model; default: the model's own")
+    parser.add_argument("--weights", type=Path, help="file to take the pose network's weights from")
+    parser.add_argument(
+        "--detector", help="which detector; 'none' for the whole frame, or a .json of boxes (COCO results)"
+    )
+    parser.add_argument("--detector-weights", type=Path, help="file to take the detector's weights from")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="fail rather than take the embedded weights where the published ones cannot be had",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
+
+
+def load_chosen(arguments: argparse.Namespace) -> Model:
+    """The model that the command line names; tells on stderr if the embedded one stands in."""
+    import warnings
+
+    import zoo
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", zoo.EmbeddedWeightsWarning)
+        model = zoo.load(
+            arguments.model,
+            arguments.variant,
+            arguments.device,
+            weights=arguments.weights,
+            detector=arguments.detector,
+            detector_weights=arguments.detector_weights,
+            allow_embedded=False if arguments.strict else None,
+        )
+    for one in caught:
+        print(f"zoo: warning: {one.message}", file=sys.stderr)
+    return model
 
 
 def list_models(arguments: argparse.Namespace) -> int:
@@ -81,7 +126,6 @@ def run_predict(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: If an option is wrong, or the only input failed.
     """
-    import zoo
     from superset_vocab.files import make_folder
     from zoo.drawing import Style
 
@@ -89,13 +133,14 @@ def run_predict(arguments: argparse.Namespace) -> int:
     if arguments.no_video and arguments.cutoff is not None:
         raise InputError("--cutoff has no effect with --no-video; leave one out")
     style = Style() if arguments.cutoff is None else Style(cutoff=arguments.cutoff)
-    _check_targets(arguments, formats)
+    model = load_chosen(arguments)
+    stems = {path: f"{_stem(path)}.{model.label}" for path in arguments.inputs}
+    _check_targets(arguments, stems, formats)
     make_folder(arguments.out)
-    model = zoo.load(arguments.model, arguments.variant, arguments.device)
     failures: list[InputError] = []
     for path in arguments.inputs:
         try:
-            _predict_one(model, path, formats, None if arguments.no_video else style, arguments)
+            _predict_one(model, path, stems[path], formats, None if arguments.no_video else style, arguments)
         except InputError as error:
             if len(arguments.inputs) == 1:
                 raise
@@ -109,30 +154,46 @@ def run_predict(arguments: argparse.Namespace) -> int:
 
 
 def _predict_one(
-    model: Model, path: Path, formats: list[str], style: Style | None, arguments: argparse.Namespace
+    model: Model,
+    path: Path,
+    stem: str,
+    formats: list[str],
+    style: Style | None,
+    arguments: argparse.Namespace,
 ) -> None:
     """Predict on one input, write its tables and, with a style, its labelled video; say where they are."""
+    from zoo.model import PAPER
+
     predictions = model.predict(
         path,
         max_individuals=arguments.max_individuals,
         bbox_threshold=arguments.bbox_threshold,
+        detect_every=_detect_every(arguments.detect_every),
         batch_size=arguments.batch_size,
         allow_truncated=arguments.allow_truncated,
         progress=not arguments.quiet,
+        **(PAPER if arguments.preset == "paper" else {}),
     )
-    written = predictions.save(arguments.out, _stem(path), formats)
+    written = predictions.save(arguments.out, stem, formats)
     if style is not None:
-        written.append(_draw(predictions, path, style, arguments))
+        written.append(_draw(predictions, path, stem, style, arguments))
     print(f"{path}: {predictions!r}")
     for file in written:
         print(f"  {file}")
 
 
-def _draw(predictions: Predictions, path: Path, style: Style, arguments: argparse.Namespace) -> Path:
+def _detect_every(text: str | None) -> int | str | None:
+    """The number that was given, or the word, which `predict` checks."""
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def _draw(
+    predictions: Predictions, path: Path, stem: str, style: Style, arguments: argparse.Namespace
+) -> Path:
     """Write the labelled video, or the folder of labelled images."""
     from zoo.drawing import write_labelled_images, write_labelled_video
 
-    target = _labelled_path(path, arguments.out)
+    target = _labelled_path(path, stem, arguments.out)
     if predictions.images:
         write_labelled_images(predictions, path, target, style)
     else:
@@ -140,7 +201,7 @@ def _draw(predictions: Predictions, path: Path, style: Style, arguments: argpars
     return target
 
 
-def _check_targets(arguments: argparse.Namespace, formats: list[str]) -> None:
+def _check_targets(arguments: argparse.Namespace, stems: dict[Path, str], formats: list[str]) -> None:
     """Refuse, before anything is computed, to write two results to one name or over existing ones."""
     from zoo.exports import export_paths
 
@@ -151,9 +212,9 @@ def _check_targets(arguments: argparse.Namespace, formats: list[str]) -> None:
         if times > 1
     ]
     for path in arguments.inputs:
-        targets = export_paths(arguments.out, _stem(path), formats)
+        targets = export_paths(arguments.out, stems[path], formats)
         if not arguments.no_video:
-            targets.append(_labelled_path(path, arguments.out))
+            targets.append(_labelled_path(path, stems[path], arguments.out))
         existing = [str(target) for target in targets if target.exists()]
         if existing and not arguments.overwrite and not problems:
             problems.append(f"{', '.join(existing)} exists; use --overwrite or another --out")
@@ -166,9 +227,9 @@ def _stem(path: Path) -> str:
     return path.resolve().name if path.is_dir() else path.stem
 
 
-def _labelled_path(path: Path, out: Path) -> Path:
+def _labelled_path(path: Path, stem: str, out: Path) -> Path:
     """The labelled video of a video; the folder of labelled images of images."""
     from zoo.video import VIDEO_SUFFIXES
 
     is_video = not path.is_dir() and path.suffix.lower() in VIDEO_SUFFIXES
-    return out / f"{_stem(path)}.labelled{'.mp4' if is_video else ''}"
+    return out / f"{stem}.labelled{'.mp4' if is_video else ''}"

@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from app.predict_command import add_model_options, load_chosen
+
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Add the subcommands to the parser."""
@@ -35,7 +37,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     )
     evaluate.add_argument("model", metavar="MODEL", help="name of a published model")
     evaluate.add_argument("dataset", type=Path, metavar="DATASET", help="folder that `zoo convert` wrote")
-    evaluate.add_argument("--variant", help="which network of the model; default: the model's own")
+    add_model_options(evaluate)
     evaluate.add_argument("--out", type=Path, required=True, help="folder for evaluation.json")
     evaluate.add_argument(
         "--boxes", default="model", choices=("model", "labels"), help="who finds the animals"
@@ -44,7 +46,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument(
         "--split", help="what part of the data this is, for the report; default: the folder"
     )
-    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
     evaluate.add_argument("--overwrite", action="store_true", help="replace a report that exists")
     evaluate.set_defaults(run=run_evaluate)
 
@@ -60,7 +61,6 @@ def run_train(arguments: argparse.Namespace) -> int:
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """Score a model on a dataset."""
-    import zoo
     from converters import load_superset
     from superset_vocab.errors import InputError
     from superset_vocab.files import make_folder
@@ -72,7 +72,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     labels = load_superset(arguments.dataset)
     names = None if arguments.keypoints is None else [n.strip() for n in arguments.keypoints.split(",")]
     report = evaluate_model(
-        zoo.load(arguments.model, arguments.variant, arguments.device),
+        load_chosen(arguments),
         labels,
         split=arguments.split or arguments.dataset.resolve().name,
         bboxes=arguments.boxes,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from converters.formats import coco, deeplabcut, sloth
+from converters.formats import animal_pose, coco, deeplabcut, sloth, yolo_pose
 from superset_vocab import InputError, LabelSet, Visibility
 
 
@@ -47,6 +47,18 @@ FORMATS: dict[str, Format] = {
             deeplabcut.read,
         ),
         Format("sloth", "an AlphaTracker sloth .json, or the folder of one", sloth.detect, sloth.read),
+        Format(
+            "animal-pose",
+            "an Animal-Pose .json, or the folder with its keypoints.json",
+            animal_pose.detect,
+            animal_pose.read,
+        ),
+        Format(
+            "yolo-pose",
+            "a YOLO-pose folder with train, valid, val or test, and data.yaml or keypoint_names_inferred.json",
+            yolo_pose.detect,
+            yolo_pose.read,
+        ),
     )
 }
 

@@ -97,3 +97,16 @@ def test_different_vocabularies_are_refused_with_everything_else(two, tmp_path):
 def test_nothing_to_merge():
     with pytest.raises(InputError, match="nothing to merge"):
         merge([])
+
+
+def test_of_twins_the_first_can_be_kept(two, tmp_path, caplog):
+    a, _ = two
+    raw = small_set(tmp_path / "raw", "lab_c", OPENFIELD, seed=31)
+    shutil.copyfile(a.records[1].image, raw.records[0].image)
+    c = convert_labels(raw, "dlc-openfield", tmp_path / "c")
+    merged = merge([a, c], twins="first")
+    assert [r.image for r in merged.records] == [r.image for r in (*a.records, *c.records[1:])]
+    assert c.records[0].image.name in caplog.text
+    assert merged.operations[-1]["images"] == [c.records[0].image.name]
+    with pytest.raises(InputError, match="twins 'last' is none of"):
+        merge([a, c], twins="last")

@@ -16,7 +16,7 @@ from training.batches import build_dataset
 from training.checkpoints import label_sha256
 from training.fit import FitResult, fit
 from training.recipe import Recipe, load_recipe
-from training.splits import select_groups
+from training.splits import hold_out, select_groups
 from zoo.networks import build
 
 
@@ -80,6 +80,7 @@ def load_sources(recipe: Recipe) -> tuple[LabelSet, dict[str, float]]:
     weights: dict[str, float] = {}
     for source in recipe.data.sources:
         labels = select_groups(load_superset(source.folder()), source.split_groups, source.held_out)
+        labels, _ = hold_out(labels, source.held_out_fraction)
         weights.update({dataset.dataset: source.weight for dataset in labels.sources})
         loaded.append(labels)
-    return merge(loaded), weights
+    return merge(loaded, twins="first"), weights

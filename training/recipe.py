@@ -59,16 +59,22 @@ class DataSource:
         weight: Factor of its share of the samples.
         split_groups: Use only these split groups; empty for all.
         held_out: Split groups left out.
+        held_out_fraction: Share of the groups left out, chosen by the hash of their names
+            (`training.splits.hold_out`); for sets of too many groups to name.
     """
 
     path: str
     weight: float = 1.0
     split_groups: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
+    held_out_fraction: float = 0.0
 
     def problems(self) -> list[str]:
         """What is wrong with the values."""
-        return [f"weight {self.weight:g} is not above 0"] if not self.weight > 0 else []
+        found = [f"weight {self.weight:g} is not above 0"] if not self.weight > 0 else []
+        if not 0 <= self.held_out_fraction < 1:
+            found.append(f"held_out_fraction {self.held_out_fraction:g} is not at least 0 and below 1")
+        return found
 
     def folder(self) -> Path:
         """The path with its environment variables filled in.

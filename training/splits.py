@@ -7,6 +7,7 @@ Groups of different datasets are different even if they have the same name.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -104,6 +105,36 @@ def select_groups(labels: LabelSet, keep: Collection[str] = (), leave_out: Colle
     if not chosen:
         raise InputError("the chosen split groups leave no record")
     return subset(labels, lambda record: record.split_group in chosen)
+
+
+def hold_out(labels: LabelSet, fraction: float) -> tuple[LabelSet, LabelSet]:
+    """Split off about a fraction of the groups by the hash of their names.
+
+    The same group lands on the same side whatever else is in the label set, so a test set stays a test
+    set when data are added or merged, and needs no list of names.
+
+    Args:
+        labels: What to split.
+        fraction: Share of the groups to hold out, in [0, 1).
+
+    Returns:
+        The records to train on, and those held out.
+
+    Raises:
+        InputError: If nothing is left to train on.
+    """
+    if fraction == 0:
+        return labels, replace(labels, records=())
+    kept = subset(labels, lambda record: _place(record) >= fraction)
+    if not kept.records:
+        raise InputError(f"held_out_fraction {fraction:g} leaves nothing to train on")
+    return kept, subset(labels, lambda record: _place(record) < fraction)
+
+
+def _place(record: LabelRecord) -> float:
+    """Where a record's group lies in [0, 1), evenly spread over groups."""
+    digest = hashlib.sha256("\0".join(_group(record)).encode()).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56
 
 
 def subset(labels: LabelSet, keep: Callable[[LabelRecord], bool]) -> LabelSet:

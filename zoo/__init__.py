@@ -12,16 +12,21 @@ first call that uses it.
 from __future__ import annotations
 
 from importlib import import_module
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from superset_vocab.errors import InputError
     from zoo.catalogue import ModelSpec, list_models
-    from zoo.model import Model
+    from zoo.loading import EmbeddedWeightsWarning
+    from zoo.model import PAPER, Model
     from zoo.results import Predictions
     from zoo.tracking import Tracking
 
 _HOMES = {
+    "PAPER": "zoo.model",
+    "EmbeddedWeightsWarning": "zoo.loading",
     "InputError": "superset_vocab.errors",
     "Model": "zoo.model",
     "ModelSpec": "zoo.catalogue",
@@ -30,26 +35,56 @@ _HOMES = {
     "list_models": "zoo.catalogue",
 }
 
-__all__ = ["InputError", "Model", "ModelSpec", "Predictions", "Tracking", "list_models", "load"]
+__all__ = [
+    "PAPER",
+    "EmbeddedWeightsWarning",
+    "InputError",
+    "Model",
+    "ModelSpec",
+    "Predictions",
+    "Tracking",
+    "list_models",
+    "load",
+]
 
 
-def load(name: str, variant: str | None = None, device: str = "auto") -> Model:
+def load(
+    name: str,
+    variant: str | None = None,
+    device: str = "auto",
+    *,
+    weights: str | PathLike[str] | None = None,
+    detector: str | None = None,
+    detector_weights: str | PathLike[str] | None = None,
+    allow_embedded: bool | None = None,
+) -> Model:
     """Load a published model, ready to predict.
+
+    Without `variant` and `weights` the published network is taken from the Hugging Face Hub, or from its
+    cache; where it cannot be had, the small embedded one stands in, with a warning.
 
     Args:
         name: For example "superanimal_topviewmouse"; `list_models` has them all.
-        variant: Which network, e.g. "compact"; None takes the model's default variant.
+        variant: Which network, e.g. "hrnet_w32" or "compact" (embedded, needs no download).
         device: "auto" (a CUDA device if there is one, else the processor), "cpu", "cuda" or "cuda:1".
+        weights: File to take the pose network's weights from, a published .pt or a .safetensors.
+        detector: One of the model's detectors by name; "none" takes the whole frame for one animal's box;
+            a .json file gives the boxes (COCO results). None takes the model's default.
+        detector_weights: File to take the detector's weights from.
+        allow_embedded: Whether embedded weights may stand in for published ones. None allows it unless
+            the environment variable ZOO_STRICT is 1.
 
     Raises:
-        InputError: If there is no such model, variant or device, or its weights are missing or damaged.
+        InputError: If there is no such model, variant, detector or device, or weights are missing, damaged
+            or do not fit.
     """
     from zoo.catalogue import find_model
 
-    spec = find_model(name, variant)  # a misspelt name is said before torch is imported
-    from zoo.model import load_model
+    find_model(name, variant)  # a misspelt name is said before torch is imported
+    from zoo.loading import Request, load_model
 
-    return load_model(spec, device)
+    files = [None if path is None else Path(path) for path in (weights, detector_weights)]
+    return load_model(Request(name, variant, device, files[0], detector, files[1], allow_embedded))
 
 
 def __getattr__(name: str) -> Any:

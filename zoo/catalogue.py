@@ -1,35 +1,35 @@
 """The catalogue: one data file, `models/<name>.<variant>.toml`, for each published model.
 
-A model's file carries all that is needed to run it and to judge it: networks with their options, the
-weights and their SHA-256, licence, citation, training data and evaluation. Its entries are checked
-when it is read; an unknown entry is an error, so that a misspelt one is never silently without effect.
+A model's file carries all that is needed to run it and to judge it: networks with their options, where
+the weights are and what they hash to, licence, citation, training data and evaluation. Its entries are
+checked when it is read; an unknown entry is an error, so that a misspelt one is never silently without
+effect.
 
     name = "superanimal_topviewmouse"
     variant = "compact"
-    default = true                     # the variant that `zoo.load(name)` takes
+    default = false                    # true for the variant that `zoo.load(name)` prefers
     vocabulary = "superanimal_topviewmouse"
     summary = "..."
     licence = "..."
     citation = "..."
     training_data = ["..."]
 
-    [weights]
-    file = "superanimal_topviewmouse.compact.safetensors"     # in zoo/weights
-    sha256 = "..."
-
     [pose]
     network = "compact_unet"           # a name that zoo.networks.build knows
     options = {outputs = {heatmaps = 27}}                     # its keyword arguments
     input = {size = 128, stride = 2, context = 1.5}           # those of zoo.pose.TopDownPose
+    weights = {file = "....safetensors", sha256 = "..."}      # in zoo/weights, or with `repository` on the Hub
 
-    [detector]
-    network = "compact_unet"
+    [detectors.compact]                # the first one is the default
+    network = "compact_unet"           # a name that zoo.detector_networks.build_detector knows
     options = {outputs = {heatmaps = 1, size = 2}}
-    input = {size_wh = [160, 128], stride = 4}                # those of zoo.detectors.HeatmapDetector
+    input = {size_wh = [160, 128], stride = 4}                # keyword arguments of the detector's class
+    weights = {file = "....safetensors", sha256 = "..."}
+    bbox_threshold = 0.05              # detections below it are not looked at any further
 
     [inference]
-    bbox_threshold = 0.05              # detections below it are not looked at any further
     score_threshold = 0.03             # least box confidence times mean keypoint confidence; or 0
+    detect_every = 1                   # frames between detections in a video, or "auto" (zoo.finders)
 
     [evaluation]                       # free: what was measured, on what
 """
@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -50,39 +51,49 @@ _WEIGHTS = resources.files("zoo") / "weights"
 
 
 @dataclass(frozen=True)
-class NetworkSpec:
-    """A network and how images are fed to it.
-
-    Attributes:
-        network: A name that `zoo.networks.build` knows.
-        options: Keyword arguments of the network.
-        input: Keyword arguments of the class that runs it (`TopDownPose` or `HeatmapDetector`).
-    """
-
-    network: str
-    options: dict[str, Any] = field(default_factory=dict)
-    input: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class WeightsSpec:
-    """Where the weights are and what they must hash to.
+    """Where weights are and what they must hash to.
 
     Attributes:
-        file: Name of the safetensors file in the package's weights folder.
-        sha256: Its SHA-256, hexadecimal.
-        repository, revision: Where the same file is published, where it is.
+        file: Name of the file in the package's weights folder, or in the repository.
+        sha256: Its SHA-256, hexadecimal; "" where the publisher does not state it.
+        repository: The Hugging Face Hub repository, "owner/name"; "" for a file of the package.
+        revision: Branch, tag or commit there.
     """
 
     file: str
-    sha256: str
+    sha256: str = ""
     repository: str = ""
-    revision: str = ""
+    revision: str = "main"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the file comes with the package."""
+        return not self.repository
 
     @property
     def path(self) -> Path:
-        """Path of the file in the installed package."""
+        """Path of the file in the installed package; for embedded weights only."""
         return Path(str(_WEIGHTS / self.file))
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network, its weights, and how images are fed to it.
+
+    Attributes:
+        network: A name that `zoo.networks.build` (pose) or `zoo.detector_networks` (detector) knows.
+        options: Keyword arguments of the network.
+        input: Keyword arguments of the class that runs it.
+        weights: Its published weights.
+        bbox_threshold: Of a detector: default confidence below which a detection is no animal, in [0, 1].
+    """
+
+    network: str
+    weights: WeightsSpec
+    options: dict[str, Any] = field(default_factory=dict)
+    input: dict[str, Any] = field(default_factory=dict)
+    bbox_threshold: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,13 +104,13 @@ class ModelSpec:
         name, variant: Together they name the model.
         vocabulary: Name of the vocabulary of its output channels.
         summary: One line on what it is for.
-        pose, detector: The two networks of the top-down model.
-        weights: The file that has the weights of both.
-        bbox_threshold: Default confidence below which a detection is no animal, in [0, 1].
-        score_threshold: Box confidence times mean keypoint confidence below which it is none, in [0, 1].
+        pose: The network that finds keypoints.
+        detectors: Name -> a network that finds animals; the first is the default. Empty for bottom-up.
         licence, citation, training_data: What a user has to know before using or publishing.
         evaluation: What was measured; free entries.
-        default: True for the variant that is loaded when none is named.
+        default: True for the variant that is preferred when none is named.
+        score_threshold: Box confidence times mean keypoint confidence below which it is none, in [0, 1].
+        detect_every: Frames between detections in a video, or "auto" (`zoo.finders`).
     """
 
     name: str
@@ -107,26 +118,48 @@ class ModelSpec:
     vocabulary: str
     summary: str
     pose: NetworkSpec
-    detector: NetworkSpec
-    weights: WeightsSpec
-    bbox_threshold: float
+    detectors: dict[str, NetworkSpec]
     licence: str
     citation: str
     training_data: tuple[str, ...]
     evaluation: dict[str, Any] = field(default_factory=dict)
     default: bool = False
     score_threshold: float = 0.0
+    detect_every: int | str = 1
 
     @property
     def full_name(self) -> str:
         """Name and variant in one word, e.g. "superanimal_topviewmouse_compact"."""
         return f"{self.name}_{self.variant}"
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the model runs from the installed package alone."""
+        return all(part.weights.embedded for part in (self.pose, *self.detectors.values()))
+
+    @property
+    def default_detector(self) -> str:
+        """Name of the first detector, "" if there is none."""
+        return next(iter(self.detectors), "")
+
 
 def list_models() -> list[ModelSpec]:
     """Every published model, sorted by name and variant."""
     files = sorted(f.name for f in _FOLDER.iterdir() if f.name.endswith(".toml"))
     return [parse_spec(file, (_FOLDER / file).read_text(encoding="utf-8")) for file in files]
+
+
+def variants_of(name: str, models: list[ModelSpec] | None = None) -> list[ModelSpec]:
+    """The variants of a model, the default one first.
+
+    Raises:
+        InputError: If there is no such model; names those that come nearest.
+    """
+    models = list_models() if models is None else models
+    named = [spec for spec in models if spec.name == name]
+    if not named:
+        raise InputError(f"{name!r} is no published model; {suggest(name, {m.name for m in models})}")
+    return sorted(named, key=lambda spec: not spec.default)
 
 
 def find_model(name: str, variant: str | None = None, models: list[ModelSpec] | None = None) -> ModelSpec:
@@ -140,20 +173,16 @@ def find_model(name: str, variant: str | None = None, models: list[ModelSpec] | 
     Raises:
         InputError: If there is none; names those that come nearest.
     """
-    models = list_models() if models is None else models
-    named = [spec for spec in models if spec.name == name]
-    if not named:
-        raise InputError(f"{name!r} is no published model; {_suggest(name, {m.name for m in models})}")
+    named = variants_of(name, models)
     if variant is None:
-        named = [spec for spec in named if spec.default] or named[:1]
         return named[0]
     for spec in named:
         if spec.variant == variant:
             return spec
-    raise InputError(f"{name} has no variant {variant!r}; {_suggest(variant, {m.variant for m in named})}")
+    raise InputError(f"{name} has no variant {variant!r}; {suggest(variant, {m.variant for m in named})}")
 
 
-def _suggest(word: str, known: set[str]) -> str:
+def suggest(word: str, known: set[str]) -> str:
     """Say which known words are near, and which there are."""
     if not known:
         return "there are none"
@@ -184,11 +213,10 @@ def parse_spec(what: str, text: str) -> ModelSpec:
         variant=data["variant"],
         vocabulary=data["vocabulary"],
         summary=data["summary"],
-        pose=NetworkSpec(**data["pose"]),
-        detector=NetworkSpec(**data["detector"]),
-        weights=WeightsSpec(**data["weights"]),
-        bbox_threshold=float(data["inference"]["bbox_threshold"]),
-        score_threshold=float(data["inference"].get("score_threshold", 0.0)),
+        pose=_network(data["pose"]),
+        detectors={key: _network(table) for key, table in data.get("detectors", {}).items()},
+        score_threshold=float(data.get("inference", {}).get("score_threshold", 0.0)),
+        detect_every=data.get("inference", {}).get("detect_every", 1),
         licence=data["licence"],
         citation=data["citation"],
         training_data=tuple(data["training_data"]),
@@ -197,50 +225,92 @@ def parse_spec(what: str, text: str) -> ModelSpec:
     )
 
 
-_NETWORK = {"network": str, "options": dict, "input": dict}
-_ENTRIES: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "": {
-        "name": str,
-        "variant": str,
-        "vocabulary": str,
-        "summary": str,
-        "licence": str,
-        "citation": str,
-        "training_data": list,
-        "pose": dict,
-        "detector": dict,
-        "weights": dict,
-        "inference": dict,
-        "evaluation": dict,
-        "default": bool,
-    },
-    "pose": _NETWORK,
-    "detector": _NETWORK,
-    "weights": {"file": str, "sha256": str, "repository": str, "revision": str},
-    "inference": {"bbox_threshold": (int, float), "score_threshold": (int, float)},
+def _network(table: dict[str, Any]) -> NetworkSpec:
+    """A network's table, checked before, as a spec."""
+    return NetworkSpec(**{**table, "weights": WeightsSpec(**table["weights"])})
+
+
+_Kinds = dict[str, type | tuple[type, ...]]
+_MODEL: _Kinds = {
+    "name": str,
+    "variant": str,
+    "vocabulary": str,
+    "summary": str,
+    "licence": str,
+    "citation": str,
+    "training_data": list,
+    "pose": dict,
+    "detectors": dict,
+    "inference": dict,
+    "evaluation": dict,
+    "default": bool,
 }
-_OPTIONAL = {"options", "input", "repository", "revision", "evaluation", "default", "score_threshold"}
+_NETWORK: _Kinds = {"network": str, "options": dict, "input": dict, "weights": dict}
+_DETECTOR: _Kinds = {**_NETWORK, "bbox_threshold": (int, float)}
+_WEIGHTS_FILE: _Kinds = {"file": str, "sha256": str, "repository": str, "revision": str}
+_INFERENCE: _Kinds = {"score_threshold": (int, float), "detect_every": (int, str)}
+_OPTIONAL = {
+    "options",
+    "input",
+    "sha256",
+    "repository",
+    "revision",
+    "evaluation",
+    "default",
+    "detectors",
+    "inference",
+    "score_threshold",
+    "detect_every",
+}
 
 
-def _problems(data: dict[str, Any]):
+def _problems(data: dict[str, Any]) -> Iterator[str]:
     """Everything that is wrong with a spec's entries, one sentence each."""
-    for table, entries in _ENTRIES.items():
-        found = data if table == "" else data.get(table, {})
-        if not isinstance(found, dict):
-            continue  # said by the check of the table that it stands in
-        prefix = f"{table}." if table else ""
-        for name in sorted(set(found) - set(entries)):
-            yield f"unknown entry {prefix + name!r}"
-        for name, kind in entries.items():
-            if name not in found:
-                if name not in _OPTIONAL:
-                    yield f"lacks the entry {prefix + name!r}"
-            elif not isinstance(found[name], kind):
-                yield f"entry {prefix + name!r} is a {type(found[name]).__name__}, not a {_kind(kind)}"
+    yield from _table(data, _MODEL, "")
+    networks = {"pose": (data.get("pose"), _NETWORK)}
+    detectors = data.get("detectors")
+    for name, table in (detectors if isinstance(detectors, dict) else {}).items():
+        networks[f"detectors.{name}"] = (table, _DETECTOR)
+        if not isinstance(table, dict):
+            yield f"entry 'detectors.{name}' is a {type(table).__name__}, not a dict"
+    for name, (table, kinds) in networks.items():
+        if isinstance(table, dict):
+            yield from _table(table, kinds, f"{name}.")
+            if isinstance(table.get("weights"), dict):
+                yield from _table(table["weights"], _WEIGHTS_FILE, f"{name}.weights.")
+                yield from _unhashed(table["weights"], name)
+            yield from _fractions(table, f"{name}.", ("bbox_threshold",))
     inference = data.get("inference")
-    for name, value in (inference if isinstance(inference, dict) else {}).items():
+    if isinstance(inference, dict):
+        yield from _table(inference, _INFERENCE, "inference.")
+        yield from _fractions(inference, "inference.", ("score_threshold",))
+        every = inference.get("detect_every", 1)
+        if every != "auto" and not (isinstance(every, int) and every >= 1):
+            yield f"inference.detect_every is {every!r}, want 'auto' or 1 or more"
+
+
+def _table(found: dict[str, Any], entries: _Kinds, prefix: str) -> Iterator[str]:
+    """Unknown, missing and mistyped entries of one table."""
+    for name in sorted(set(found) - set(entries)):
+        yield f"unknown entry {prefix + name!r}"
+    for name, kind in entries.items():
+        if name not in found:
+            if name not in _OPTIONAL:
+                yield f"lacks the entry {prefix + name!r}"
+        elif not isinstance(found[name], kind):
+            yield f"entry {prefix + name!r} is a {type(found[name]).__name__}, not a {_kind(kind)}"
+
+
+def _unhashed(weights: dict[str, Any], name: str) -> Iterator[str]:
+    if not weights.get("repository") and not weights.get("sha256"):
+        yield f"{name}.weights of the package need their sha256"
+
+
+def _fractions(table: dict[str, Any], prefix: str, names: tuple[str, ...]) -> Iterator[str]:
+    for name in names:
+        value = table.get(name)
         if isinstance(value, int | float) and not 0 <= value <= 1:
-            yield f"inference.{name} is {value}, which is not in [0, 1]"
+            yield f"{prefix}{name} is {value}, which is not in [0, 1]"
 
 
 def _kind(kind: type | tuple[type, ...]) -> str:

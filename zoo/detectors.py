@@ -39,10 +39,11 @@ class HeatmapDetector:
     The frame is fitted whole into the network's input, so one small pass sees all animals.
 
     Args:
-        network: Grey images (B, 1, H, W) -> {"heatmaps": (B, 1, h, w) logits, "size": (B, 2, h, w)},
+        network: Standardised images (B, 1 or 3, H, W) -> {"heatmaps": (B, 1, h, w) logits, "size": (B, 2, h, w)},
             sizes as the logarithm of width and height over the input's width.
         size_wh: Width and height of the network's input.
         stride: Input pixels per cell.
+        grey: Whether the network takes one channel of luminance instead of RGB.
         max_detections: Most animals in a frame.
         device: Where the network runs.
     """
@@ -53,10 +54,11 @@ class HeatmapDetector:
         *,
         size_wh: Sequence[int],
         stride: int,
+        grey: bool = False,
         max_detections: int = 10,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.network, self.device = network, torch.device(device)
+        self.network, self.device, self.grey = network, torch.device(device), grey
         self.size_wh, self.stride, self.max_detections = (
             (int(size_wh[0]), int(size_wh[1])),
             stride,
@@ -68,8 +70,10 @@ class HeatmapDetector:
         if not len(frames):
             return []
         matrices = [resize_matrix((f.shape[1], f.shape[0]), self.size_wh) for f in frames]
-        small = [warp(to_grey(f), m, self.size_wh) for f, (m, _) in zip(frames, matrices, strict=True)]
-        images = torch.from_numpy(standardise(np.stack(small)))[:, None].to(self.device)
+        seen = [to_grey(frame) if self.grey else frame for frame in frames]
+        small = np.stack([warp(f, m, self.size_wh) for f, (m, _) in zip(seen, matrices, strict=True)])
+        channels_first = small[:, None] if small.ndim == 3 else small.transpose(0, 3, 1, 2)
+        images = torch.from_numpy(standardise(channels_first)).to(self.device)
         with torch.inference_mode():
             output = self.network(images.contiguous(memory_format=torch.channels_last))
             heat = output["heatmaps"].float().sigmoid()

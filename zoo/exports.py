@@ -104,9 +104,18 @@ def _tables(predictions: Predictions) -> Iterator[pd.DataFrame]:
 
 
 def scorer(predictions: Predictions) -> str:
-    """Name of the model as DeepLabCut tables have it: "<model>_<variant>"."""
+    """Name of the model as DeepLabCut tables have it: "<model>_<variant>_<detector>".
+
+    The detector is left out where it is called like the variant, as the embedded ones are.
+    """
     about = predictions.provenance
-    return "_".join(str(about[key]) for key in ("model", "variant") if key in about) or "superanimal_zoo"
+    return model_label(*(str(about.get(key, "")) for key in ("model", "variant", "detector")))
+
+
+def model_label(model: str, variant: str, detector: str) -> str:
+    """Model, variant and detector in one word, for tables and names of files."""
+    words = [model, variant, detector if detector != variant else ""]
+    return "_".join(word for word in words if word) or "superanimal_zoo"
 
 
 def write_dlc_h5(predictions: Predictions, path: Path) -> None:

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, cast
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from superset_vocab import InputError, Vocabulary, load_vocabulary
+from superset_vocab import InputError, Vocabulary
 from superset_vocab.provenance import package_version
 from zoo.catalogue import ModelSpec
-from zoo.detectors import Detections, Detector
+from zoo.detectors import Detector
+from zoo.exports import model_label
+from zoo.finders import (
+    BottomUp,
+    BottomUpEstimator,
+    DenseTopDown,
+    Finder,
+    GivenBoxes,
+    PoseEstimator,
+    SparseTopDown,
+    boxes_per_frame,
+)
 from zoo.inputs import FrameSource, Source, open_source
+from zoo.pose import TopDownPose
 from zoo.prefetch import prefetch
 from zoo.results import Predictions
-from zoo.tracking import AnimalFrames, Animals, Tracking, distinct, track
+from zoo.tracking import AnimalFrames, Animals, Tracking, track
 
-SAME_ANIMAL = 0.08
-"""Two poses nearer than this share of the body length are one animal found twice."""
-
-
-class PoseEstimator(Protocol):
-    """Finds the keypoints of the animals whose boxes are given."""
-
-    def __call__(
-        self, frames: Sequence[np.ndarray], bboxes: Sequence[np.ndarray]
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Frames (H, W, 3) RGB uint8, boxes (N, 4) xywh px -> (N, K, 2) px and (N, K) confidence each."""
-        ...
+PAPER = {"context": 1.25, "flip_test": True}
+"""How the SuperAnimal paper evaluated top-down networks: `model.predict(video, **zoo.PAPER)`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +41,27 @@ class Model:
     Attributes:
         spec: The catalogue's entry.
         vocabulary: Names of the keypoints that it predicts.
-        detector: Finds the boxes of animals.
-        pose: Finds the keypoints in boxes.
+        pose: Finds the keypoints in boxes, or, of a bottom-up model, in whole frames.
+        detector: Finds the boxes of animals; None for a bottom-up model.
+        detector_name: Which one, for the provenance and the names of files.
+        bbox_threshold: Detections below this confidence are no animals, in [0, 1].
+        weights: What was loaded for each part, for the provenance: file, SHA-256, repository, revision.
         device: Where the networks are, e.g. "cpu".
     """
 
     spec: ModelSpec
     vocabulary: Vocabulary
-    detector: Detector
-    pose: PoseEstimator
+    pose: PoseEstimator | BottomUpEstimator
+    detector: Detector | None = None
+    detector_name: str = ""
+    bbox_threshold: float = 0.0
+    weights: dict[str, dict[str, str]] = field(default_factory=dict)
     device: str = "cpu"
+
+    @property
+    def label(self) -> str:
+        """Model, variant and detector in one word; the scorer of tables, and in the names of files."""
+        return model_label(self.spec.name, self.spec.variant, self.detector_name)
 
     def predict(
         self,
@@ -57,7 +69,10 @@ class Model:
         *,
         max_individuals: int | None = None,
         bbox_threshold: float | None = None,
-        bboxes_xywh: Sequence[np.ndarray] | None = None,
+        bboxes_xywh: np.ndarray | Sequence[np.ndarray] | None = None,
+        detect_every: int | str | None = None,
+        context: float | None = None,
+        flip_test: bool | None = None,
         batch_size: int = 16,
         tracking: Tracking | None = None,
         allow_truncated: bool = False,
@@ -72,8 +87,13 @@ class Model:
             max_individuals: The result has exactly so many individuals, the rest being NaN. None takes
                 the number from the data: in images the most found in one, in videos see `Tracking`.
             bbox_threshold: Detections below this confidence are no animals; None takes the model's own.
-            bboxes_xywh: Boxes of the animals, one (N, 4) array for each frame, NaN where absent. Row n
-                is individual n: nothing is detected or tracked then.
+            bboxes_xywh: Boxes of the animals, one (N, 4) array for each frame, NaN where absent, or one
+                for a single image. Row n is individual n: nothing is detected or tracked then.
+            detect_every: Frames from one detection to the next in a video; the crops in between follow the
+                poses. "auto" looks again when an animal gets lost. None takes the model's own.
+            context: Side of a crop over the longer side of the box; None takes the model's own.
+            flip_test: Average the network's output over the crop and its mirror image: slower, fewer
+                exchanges of left and right. `zoo.PAPER` has context and flip test as in the paper.
             batch_size: Frames in one pass of the networks.
             tracking: Parameters of the tracking; None takes the defaults. For videos only.
             allow_truncated: Take a truncated video up to where it ends. Otherwise it is an error.
@@ -82,53 +102,51 @@ class Model:
         Raises:
             InputError: If the input cannot be read completely, or an argument makes no sense.
         """
-        options = _Options(max_individuals, bbox_threshold, batch_size, tracking)
-        options.check(boxes_given=bboxes_xywh is not None)
+        options = _Options(
+            max_individuals, bbox_threshold, detect_every, context, flip_test, batch_size, tracking
+        )
+        options.check(boxes_given=bboxes_xywh is not None, bottom_up=self.detector is None)
         stream = open_source(source)
-        if tracking is not None and not stream.in_time:
-            raise InputError("tracking: the input is no video, so there is nothing to track; leave it out")
-        threshold = self.spec.bbox_threshold if bbox_threshold is None else bbox_threshold
-        boxes = None if bboxes_xywh is None else [_checked(box, t) for t, box in enumerate(bboxes_xywh)]
+        options.check_stream(stream)
+        finder = self._finder(options, stream.in_time, bboxes_xywh)
         run = _Run()
         for frames in _batches(stream, batch_size, progress):
-            found = self._detect(frames, threshold) if boxes is None else _given(boxes, run, frames)
-            run.extend(frames, self._poses(frames, found, detected=boxes is None))
+            run.extend(frames, finder(frames))
         operations = _end_of_video(stream, allow_truncated)
         animals = run.finish()
-        if boxes is not None:
-            if len(boxes) != len(animals):
-                raise InputError(f"bboxes_xywh is for {len(boxes)} frames, the input has {len(animals)}")
-            places = _given_places(boxes)
-            operations += [{"name": "detect", "boxes": "given"}, self._crop_and_decode()]
+        if isinstance(finder, GivenBoxes):
+            places, last = finder.places(), None
         else:
             places, last = _assign(animals, stream, max_individuals, tracking)
-            operations += [{"name": "detect", "bbox_threshold": threshold}, self._crop_and_decode()]
-            operations += [{"name": "drop_unlikely", "score_threshold": self.spec.score_threshold}]
-            operations += [{"name": "drop_duplicates", "min_distance": SAME_ANIMAL}, last]
+        operations += [*finder.operations(), self._crop_and_decode(options), *([last] if last else [])]
         return self._assemble(animals, np.concatenate(run.sizes), places, stream, operations)
 
-    def _detect(self, frames: list[np.ndarray], threshold: float) -> list[Detections]:
-        """Detections of each frame that are animals."""
-        detections = self.detector(frames)
-        return [Detections(*(v[d.confidence >= threshold] for v in d)) for d in detections]
+    def _finder(self, options: _Options, in_time: bool, bboxes_xywh: Any) -> Finder:
+        """What finds the animals of one run."""
+        pose = self.pose
+        if isinstance(pose, TopDownPose):
+            pose = pose.with_options(context=options.context, flip_test=options.flip_test)
+        elif options.context is not None or options.flip_test is not None:
+            raise InputError("context and flip_test are for top-down models, which look at crops")
+        if bboxes_xywh is not None:
+            return GivenBoxes(cast(PoseEstimator, pose), list(boxes_per_frame(bboxes_xywh)))
+        if self.detector is None:
+            return BottomUp(cast(BottomUpEstimator, pose), self.spec.score_threshold)
+        threshold = self.bbox_threshold if options.bbox_threshold is None else options.bbox_threshold
+        dense = DenseTopDown(
+            detector=self.detector,
+            pose=cast(PoseEstimator, pose),
+            bbox_threshold=threshold,
+            score_threshold=self.spec.score_threshold,
+            max_individuals=options.max_individuals,
+        )
+        every = self.spec.detect_every if options.detect_every is None else options.detect_every
+        return dense if every == 1 or not in_time else SparseTopDown(dense, every)
 
-    def _poses(self, frames: list[np.ndarray], found: list[Detections], detected: bool) -> Iterator[Animals]:
-        """Poses in the boxes of each frame; of detected ones only the likely, each animal once.
-
-        The keypoints see an animal at four times the detector's resolution, so their confidence tells a
-        weak detection of a mouse from a strong one of a water bottle (docs/experiments.md).
-        """
-        poses = self.pose(frames, [d.bbox_xywh for d in found])
-        for (keypoints, confidence), boxes in zip(poses, found, strict=True):
-            animals = Animals(keypoints, confidence, boxes.bbox_xywh, boxes.confidence)
-            if detected:
-                score = boxes.confidence * confidence.mean(axis=1)
-                animals = animals.take(np.flatnonzero(score >= self.spec.score_threshold))
-                animals = animals.take(distinct(animals, SAME_ANIMAL))
-            yield animals
-
-    def _crop_and_decode(self) -> dict[str, Any]:
-        return {"name": "crop_and_decode", "network": self.spec.pose.network, **self.spec.pose.input}
+    def _crop_and_decode(self, options: _Options) -> dict[str, Any]:
+        chosen = {"context": options.context, "flip_test": options.flip_test}
+        changed = {name: value for name, value in chosen.items() if value is not None}
+        return {"name": "pose", "network": self.spec.pose.network, **self.spec.pose.input, **changed}
 
     def _assemble(
         self,
@@ -163,7 +181,8 @@ class Model:
             provenance={
                 "model": self.spec.name,
                 "variant": self.spec.variant,
-                "weights_sha256": self.spec.weights.sha256,
+                "detector": self.detector_name,
+                "weights": self.weights,
                 "vocabulary": self.vocabulary.name,
                 "licence": self.spec.licence,
                 "package_version": package_version(),
@@ -176,14 +195,17 @@ class Model:
 
 @dataclass(frozen=True)
 class _Options:
-    """What `predict` was asked for, to be checked all at once."""
+    """What `predict` was asked for, to be checked before any work."""
 
     max_individuals: int | None
     bbox_threshold: float | None
+    detect_every: int | str | None
+    context: float | None
+    flip_test: bool | None
     batch_size: int
     tracking: Tracking | None
 
-    def check(self, boxes_given: bool) -> None:
+    def check(self, boxes_given: bool, bottom_up: bool) -> None:
         """Raise `InputError` for the first option that makes no sense."""
         if self.batch_size < 1:
             raise InputError(f"batch_size is {self.batch_size}, want 1 or more")
@@ -191,10 +213,23 @@ class _Options:
             raise InputError(f"max_individuals is {self.max_individuals}, want 1 or more")
         if self.bbox_threshold is not None and not 0 <= self.bbox_threshold <= 1:
             raise InputError(f"bbox_threshold is {self.bbox_threshold}, want a confidence in [0, 1]")
-        if boxes_given:
-            for name in ("max_individuals", "bbox_threshold", "tracking"):
-                if getattr(self, name) is not None:
-                    raise InputError(f"{name} has no effect where bboxes_xywh are given; leave one out")
+        every = self.detect_every
+        if every not in (None, "auto") and not (isinstance(every, int) and every >= 1):
+            raise InputError(f"detect_every is {every!r}, want 'auto' or a number of frames, 1 or more")
+        if bottom_up and boxes_given:
+            raise InputError("bboxes_xywh are for top-down models; this one finds all keypoints at once")
+        names = ["bbox_threshold", "detect_every"] if boxes_given or bottom_up else []
+        names += ["max_individuals", "tracking"] if boxes_given else []
+        for name in names:
+            if getattr(self, name) is not None:
+                why = "where bboxes_xywh are given" if boxes_given else "on a model without a detector"
+                raise InputError(f"{name} has no effect {why}; leave one out")
+
+    def check_stream(self, stream: FrameSource) -> None:
+        """Raise `InputError` for an option that is for videos where the input is none."""
+        for name in ("tracking", "detect_every"):
+            if getattr(self, name) is not None and not stream.in_time:
+                raise InputError(f"{name} is for videos, and the input is no video; leave it out")
 
 
 @dataclass(eq=False)
@@ -205,63 +240,16 @@ class _Run:
     counts: list[int] = field(default_factory=list)
     sizes: list[np.ndarray] = field(default_factory=list)
 
-    def extend(self, frames: list[np.ndarray], animals: Iterator[Animals]) -> None:
-        found = list(animals)
+    def extend(self, frames: list[np.ndarray], found: list[Animals]) -> None:
         self.batches.append(Animals(*map(np.concatenate, zip(*found, strict=True))))
         self.counts.extend(len(one.bbox_xywh) for one in found)
         self.sizes.append(np.array([frame.shape[1::-1] for frame in frames], dtype=np.int64))
 
     def finish(self) -> AnimalFrames:
-        return AnimalFrames(Animals(*map(np.concatenate, zip(*self.batches, strict=True))), self.counts)
-
-
-def load_model(spec: ModelSpec, device: str = "auto") -> Model:
-    """Build a model's networks, fill in its weights and put it on a device.
-
-    Raises:
-        InputError: If the device is unknown, or the weights are missing, damaged or do not fit.
-    """
-    from zoo.detectors import HeatmapDetector
-    from zoo.networks import build
-    from zoo.pose import TopDownPose
-    from zoo.weight_files import check_parts, fill, read_weights
-
-    where = choose_device(device)
-    what = str(spec.weights.path)
-    tensors = read_weights(spec.weights.path, spec.weights.sha256)
-    check_parts(tensors, ("pose", "detector"), what)
-    pose = build(spec.pose.network, **spec.pose.options).eval()
-    detector = build(spec.detector.network, **spec.detector.options).eval()
-    fill(pose, tensors, "pose", what)
-    fill(detector, tensors, "detector", what)
-    return Model(
-        spec=spec,
-        vocabulary=load_vocabulary(spec.vocabulary),
-        detector=HeatmapDetector(_placed(detector, where), device=where, **spec.detector.input),
-        pose=TopDownPose(_placed(pose, where), device=where, **spec.pose.input),
-        device=str(where),
-    )
-
-
-def _placed(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """On the device, in the memory layout in which convolutions are fastest."""
-    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def choose_device(device: str) -> torch.device:
-    """The device of that name; "auto" is the first CUDA device if there is one, else the processor.
-
-    Raises:
-        InputError: If there is no such device here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device {device!r} cannot be used here; try 'auto', 'cpu' or 'cuda'") from error
-    return chosen
+        """All animals in one block; the batches are given up field by field, so that no two copies stand."""
+        fields = [list(values) for values in zip(*self.batches, strict=True)]
+        self.batches.clear()
+        return AnimalFrames(Animals(*(np.concatenate(fields.pop(0)) for _ in Animals._fields)), self.counts)
 
 
 def _batches(stream: FrameSource, batch_size: int, progress: bool) -> Iterator[list[np.ndarray]]:
@@ -281,38 +269,6 @@ def _end_of_video(stream: FrameSource, allow_truncated: bool) -> list[dict[str, 
     if not allow_truncated:
         raise reader.truncation_error()
     return [{"name": "allow_truncated", "n_frames": reader.n_frames, "n_missing": reader.n_missing}]
-
-
-def _checked(box: np.ndarray, t: int) -> np.ndarray:
-    """(N, 4) float32 boxes of one frame."""
-    box = np.asarray(box, dtype=np.float32)
-    if box.ndim != 2 or box.shape[1] != 4:
-        raise InputError(f"bboxes_xywh of frame {t} have shape {box.shape}, want (N, 4)")
-    size = box[np.isfinite(box).all(1), 2:]
-    if not (size > 0).all():
-        raise InputError(f"bboxes_xywh of frame {t}: width and height must be positive")
-    return box
-
-
-def _given(boxes: list[np.ndarray], run: _Run, frames: list[np.ndarray]) -> list[Detections]:
-    """The given boxes of the next frames as detections; absent animals left out."""
-    start = len(run.counts)
-    chosen = [box[np.isfinite(box).all(1)] for box in boxes[start : start + len(frames)]]
-    if len(chosen) < len(frames):
-        raise InputError(f"bboxes_xywh is for {len(boxes)} frames, the input has more")
-    return [Detections(box, np.ones(len(box), np.float32)) for box in chosen]
-
-
-def _given_places(boxes: list[np.ndarray]) -> list[np.ndarray]:
-    """Row n of the given boxes is individual n."""
-    n = max([len(box) for box in boxes] + [1])
-    places = []
-    for box in boxes:
-        there = np.flatnonzero(np.isfinite(box).all(1))
-        place = np.full(n, -1)
-        place[there] = np.arange(len(there))
-        places.append(place)
-    return places
 
 
 def _assign(

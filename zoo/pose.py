@@ -1,15 +1,18 @@
-"""Top-down pose: boxes to crops, crops to heatmaps, heatmaps back to image pixels."""
+"""Top-down pose: boxes to crops, crops through the network, its output back to image pixels."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
-from zoo.codecs import decode_heatmaps
-from zoo.transforms import apply_matrix, crop_matrix, invert_matrix, square_around, standardise, to_grey, warp
+from superset_vocab.errors import InputError, all_problems
+from zoo.crops import CROPS, NORMALISATIONS
+from zoo.decoders import DECODERS, Outputs, mirror_outputs
+from zoo.transforms import apply_matrix, invert_matrix, to_grey
 
 _CROPS_PER_PASS = 16  # more does not run faster on a CPU, and activations of 16 stay in its cache
 
@@ -18,10 +21,17 @@ class TopDownPose:
     """Finds the keypoints of the animals whose boxes are given; batches over all crops of all frames.
 
     Args:
-        network: Grey crops (B, 1, S, S) -> {"heatmaps": (B, K, S / stride, S / stride) logits}.
+        network: Crops (B, 1 or 3, S, S) -> its outputs by name, as the decoder wants them.
+        flip_index: (K,) what each keypoint becomes in a mirrored image; K is the number of keypoints.
         size: S, side of a crop in pixels.
-        stride: Crop pixels per heatmap cell.
-        context: Side of the square that a crop shows, as a multiple of the box's longer side.
+        stride: Crop pixels per cell of the output; the decoders say what that is for them.
+        context: Side of what a crop shows, as a multiple of the box's longer side.
+        crop: How boxes become crops, one of `zoo.crops.CROPS`.
+        normalisation: What is done to pixel values, one of `zoo.crops.NORMALISATIONS`.
+        decoder: How outputs become positions, one of `zoo.decoders.DECODERS`.
+        grey: Whether the network takes one channel of luminance instead of RGB.
+        flip_test: Average the outputs for the crop and for its mirror image: twice the work, and left and
+            right are exchanged less often (the paper's evaluation does it).
         device: Where the network runs.
     """
 
@@ -29,13 +39,47 @@ class TopDownPose:
         self,
         network: nn.Module,
         *,
+        flip_index: np.ndarray,
         size: int,
         stride: int,
-        context: float,
+        context: float = 1.0,
+        crop: str = "square",
+        normalisation: str = "image",
+        decoder: str = "gaussian",
+        grey: bool = False,
+        flip_test: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
+        chosen = {"crop": (crop, CROPS), "normalisation": (normalisation, NORMALISATIONS)}
+        chosen["decoder"] = (decoder, DECODERS)
+        problems = [
+            f"{what} {name!r} is none of {', '.join(known)}"
+            for what, (name, known) in chosen.items()
+            if name not in known
+        ]
+        if problems:
+            raise all_problems("pose input", problems)
         self.network, self.device = network, torch.device(device)
+        self.flip_index = np.asarray(flip_index, dtype=np.int64)
         self.size, self.stride, self.context = size, stride, context
+        self.grey, self.flip_test = grey, flip_test
+        self._crop, self._normalise = CROPS[crop], NORMALISATIONS[normalisation]
+        self._decoder = DECODERS[decoder]
+
+    def with_options(self, *, context: float | None = None, flip_test: bool | None = None) -> TopDownPose:
+        """The same network, run with other options; None keeps an option.
+
+        Raises:
+            InputError: If the context is not above 0.
+        """
+        other = copy.copy(self)
+        if context is not None:
+            if not context > 0:
+                raise InputError(f"context is {context:g}, want a factor above 0 on the box's longer side")
+            other.context = float(context)
+        if flip_test is not None:
+            other.flip_test = flip_test
+        return other
 
     def __call__(
         self, frames: Sequence[np.ndarray], bboxes: Sequence[np.ndarray]
@@ -51,16 +95,14 @@ class TopDownPose:
         """
         crops, matrices, owners = [], [], []
         for t, (frame, boxes) in enumerate(zip(frames, bboxes, strict=True)):
-            grey = to_grey(frame) if len(boxes) else frame
-            for n, square in enumerate(
-                square_around(np.asarray(boxes, np.float64).reshape(-1, 4), self.context)
-            ):
-                if np.isfinite(square).all():
-                    matrix = crop_matrix(square, self.size)
-                    crops.append(warp(grey, matrix, (self.size, self.size)))
-                    matrices.append(matrix)
-                    owners.append((t, n))
-        k = self._n_keypoints
+            boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+            image = to_grey(frame) if self.grey and len(boxes) else frame
+            for n in np.flatnonzero(np.isfinite(boxes).all(1)):
+                pixels, matrix = self._crop(image, boxes[n], self.size, self.context)
+                crops.append(pixels)
+                matrices.append(matrix)
+                owners.append((t, n))
+        k = len(self.flip_index)
         results = [
             (np.full((len(b), k, 2), np.nan, np.float32), np.full((len(b), k), np.nan, np.float32))
             for b in bboxes
@@ -73,14 +115,22 @@ class TopDownPose:
                 results[t][1][n] = confidence[i]
         return results
 
-    @property
-    def _n_keypoints(self) -> int:
-        return int(self.network.heads["heatmaps"].out_channels)  # pyright: ignore
-
     def _decode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(B, S, S) uint8 crops -> positions (B, K, 2) in crop pixels and confidence (B, K)."""
-        images = torch.from_numpy(standardise(crops))[:, None].to(self.device)
+        """(B, S, S[, 3]) uint8 crops -> positions (B, K, 2) in crop pixels and confidence (B, K)."""
+        channels_first = crops[:, None] if crops.ndim == 3 else crops.transpose(0, 3, 1, 2)
+        images = torch.from_numpy(self._normalise(channels_first)).to(self.device)
+        images = images.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            logits = self.network(images.contiguous(memory_format=torch.channels_last))["heatmaps"]
-            positions, confidence = decode_heatmaps(logits.float().sigmoid(), self.stride)
+            outputs = self._outputs(images)
+            positions, confidence = self._decoder(outputs, self.stride)
         return positions.cpu().numpy().astype(np.float64), confidence.cpu().numpy()
+
+    def _outputs(self, images: torch.Tensor) -> Outputs:
+        """The network's outputs, averaged with those of the mirrored crop if wanted."""
+        outputs = {name: value.float() for name, value in self.network(images).items()}
+        if not self.flip_test:
+            return outputs
+        flip = torch.from_numpy(self.flip_index).to(self.device)
+        mirrored = {name: value.float() for name, value in self.network(images.flip(-1)).items()}
+        mirrored = mirror_outputs(mirrored, flip, self.size, self.stride)
+        return {name: (outputs[name] + mirrored[name]) / 2 for name in outputs}

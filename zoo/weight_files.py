@@ -1,7 +1,7 @@
-"""Weight files: safetensors in half precision, one tensor name space for each part of a model.
+"""Weight files of our own: safetensors in half precision, one tensor name space for each part of a model.
 
-A file has the state of several networks, each under its own prefix ("pose.", "detector."). It is
-hashed before it is read, and a network takes its part completely or not at all.
+A file has the state of several networks, each under its own prefix ("pose.", "detector."). A network
+takes its part completely or not at all. `zoo.official_weights` reads them and the published checkpoints.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from superset_vocab.errors import InputError, all_problems
+from superset_vocab.errors import all_problems
 from superset_vocab.files import atomic_path
 
 
@@ -46,72 +44,22 @@ def save_weights(path: Path, parts: Mapping[str, torch.nn.Module]) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read_weights(path: Path, sha256: str) -> dict[str, torch.Tensor]:
-    """Read a weight file after checking its hash.
-
-    Returns:
-        Tensor name, with its part's prefix -> tensor, floating point ones as float32.
-
-    Raises:
-        InputError: If the file is missing, not the published one, or no safetensors file.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot read the weights ({error.strerror or error}); install superanimal-zoo again"
-        ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise InputError(
-            f"{path}: the weights are damaged or not the published ones (sha256 {found[:12]}…, "
-            f"the model's spec says {sha256[:12]}…); install superanimal-zoo again"
-        )
-    try:
-        tensors = load_tensors(content)
-    except SafetensorError as error:
-        raise InputError(f"{path}: not a safetensors file ({error})") from error
-    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
-
-
-def fill(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], part: str, what: str) -> None:
-    """Load one part's tensors into its network, all of them or none.
+def mismatches(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """What keeps tensors from being a network's weights, one sentence each; empty if they fit.
 
     Args:
-        network: Gets the weights.
-        tensors: Of the whole file, as `read_weights` gives them.
-        part: Prefix without its dot.
-        what: Name of the file, for messages.
-
-    Raises:
-        InputError: Lists every tensor that is missing, unexpected or of another shape.
+        network: Names and shapes count, not values: it may be on the meta device.
+        tensors: Name in the network -> tensor.
     """
-    prefix = f"{part}."
-    given = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     wanted = network.state_dict()
-    problems = [f"tensor {prefix + name!r} is missing" for name in sorted(set(wanted) - set(given))]
+    problems = [f"tensor {name!r} is missing" for name in sorted(set(wanted) - set(tensors))]
+    problems += [f"tensor {name!r} is not in the network" for name in sorted(set(tensors) - set(wanted))]
     problems += [
-        f"tensor {prefix + name!r} is not in the network" for name in sorted(set(given) - set(wanted))
-    ]
-    problems += [
-        f"tensor {prefix + name!r} has shape {tuple(given[name].shape)}, the network {tuple(tensor.shape)}"
+        f"tensor {name!r} has shape {tuple(tensors[name].shape)}, the network {tuple(tensor.shape)}"
         for name, tensor in sorted(wanted.items())
-        if name in given and given[name].shape != tensor.shape
+        if name in tensors and tensors[name].shape != tensor.shape
     ]
-    if problems:
-        raise all_problems(f"{what} does not fit the network", problems)
-    network.load_state_dict(given)
-
-
-def check_parts(tensors: Mapping[str, torch.Tensor], parts: tuple[str, ...], what: str) -> None:
-    """Check that a file has tensors of these parts only.
-
-    Raises:
-        InputError: Lists the tensors that belong to none of the parts.
-    """
-    stray = sorted(name for name in tensors if not name.startswith(tuple(f"{part}." for part in parts)))
-    if stray:
-        raise all_problems(what, [f"tensor {name!r} belongs to none of {', '.join(parts)}" for name in stray])
+    return problems
 
 
 def _half(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,263 @@
+"""Which weights `zoo.load` takes, and putting them into networks.
+
+1. A file that the caller names, or a variant that the caller names, wins. If it cannot be had, that is an
+   error.
+2. Else the model's default variant, which lies on the Hugging Face Hub, if it is in the Hub's cache or
+   can be downloaded.
+3. Else the embedded compact variant, with one warning (`EmbeddedWeightsWarning`) that says what was
+   loaded, what was not, and how to get it. `allow_embedded=False` or ZOO_STRICT=1 makes this an error.
+
+A detector comes with its model; another of the model's detectors is chosen by name, "none" takes the
+whole frame for the one animal's box, and a .json file gives boxes that any other detector found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from superset_vocab import InputError, load_vocabulary
+from superset_vocab.errors import all_problems
+from zoo.catalogue import ModelSpec, NetworkSpec, WeightsSpec, find_model, suggest, variants_of
+from zoo.detectors import Detector
+from zoo.hub import NotReachable, fetch
+from zoo.model import Model
+from zoo.official_weights import read_any
+from zoo.pose import TopDownPose
+from zoo.weight_files import mismatches
+
+_NONE = "none"
+
+
+class EmbeddedWeightsWarning(UserWarning):
+    """The embedded compact weights were loaded in place of the published ones."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `zoo.load` was asked for; see there."""
+
+    name: str
+    variant: str | None = None
+    device: str = "auto"
+    weights: Path | None = None
+    detector: str | None = None
+    detector_weights: Path | None = None
+    allow_embedded: bool | None = None
+
+    @property
+    def strict(self) -> bool:
+        """Whether the embedded weights may not stand in for the published ones."""
+        if self.allow_embedded is not None:
+            return not self.allow_embedded
+        return os.environ.get("ZOO_STRICT", "0") not in ("", "0")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A network and the file with its weights."""
+
+    spec: NetworkSpec
+    file: Path
+    name: str = ""
+
+    def provenance(self) -> dict[str, str]:
+        """File, hash and origin of the weights."""
+        about = {"file": self.file.name, "sha256": hashlib.sha256(self.file.read_bytes()).hexdigest()}
+        published = self.spec.weights
+        if published.repository and published.file == self.file.name and "snapshots" in self.file.parts:
+            # The Hub's cache names a file's folder after the commit that it is from.
+            about |= {"repository": published.repository, "revision": self.file.parent.name}
+        return about
+
+
+def load_model(request: Request) -> Model:
+    """Find the weights, build the networks, fill them and put them on a device; see `zoo.load`."""
+    device = choose_device(request.device)
+    spec, pose = _choose_pose(request)
+    detector = _choose_detector(request, spec, pose)
+    vocabulary = load_vocabulary(spec.vocabulary)
+    network = _filled(_build_pose(pose.spec), pose, "pose", device)
+    weights = {"pose": pose.provenance()}
+    runner = TopDownPose(network, flip_index=vocabulary.flip_index, device=device, **pose.spec.input)
+    name, found = _load_detector(request, detector, device, weights)
+    return Model(
+        spec=spec,
+        vocabulary=vocabulary,
+        pose=runner,
+        detector=found,
+        detector_name=name,
+        bbox_threshold=detector.spec.bbox_threshold if detector else 0.0,
+        weights=weights,
+        device=str(device),
+    )
+
+
+def _choose_pose(request: Request) -> tuple[ModelSpec, Part]:
+    """The model's entry and its pose weights, by the order of the module's text."""
+    if request.weights is not None:
+        if not request.weights.is_file():
+            raise InputError(f"{request.weights}: no such weights file")
+        spec = _fitting_variant(request)
+        return spec, Part(spec.pose, request.weights)
+    spec = find_model(request.name, request.variant)
+    if request.variant is not None:
+        return spec, Part(spec.pose, locate(spec.pose.weights))
+    try:
+        for part in (spec.pose, *_wanted_detector(request, spec)):
+            locate(part.weights)
+        return spec, Part(spec.pose, locate(spec.pose.weights))
+    except NotReachable as error:
+        embedded = [other for other in variants_of(request.name) if other.embedded]
+        how = f"connect to the internet once, or download {spec.pose.weights.file} elsewhere and give it as weights="
+        if not embedded:
+            raise InputError(f"{spec.full_name}: {error}; there are no embedded weights for it") from error
+        if request.strict:
+            raise InputError(
+                f"{spec.full_name}: {error}; {how}, or allow the embedded variant {embedded[0].variant!r}"
+            ) from error
+        warnings.warn(
+            f"loaded the embedded {embedded[0].full_name}, a small and less accurate network, because "
+            f"{spec.full_name} cannot be had ({error}). To get it, {how}. "
+            f"To take the embedded one without this warning: variant={embedded[0].variant!r}",
+            EmbeddedWeightsWarning,
+            stacklevel=4,
+        )
+        return embedded[0], Part(embedded[0].pose, embedded[0].pose.weights.path)
+
+
+def locate(weights: WeightsSpec) -> Path:
+    """The file of published weights: in the package, in the Hub's cache, or downloaded now.
+
+    Raises:
+        NotReachable: If it is neither in the cache nor to be had from the Hub now.
+        InputError: If the file is damaged or not to be had for another reason.
+    """
+    if weights.embedded:
+        return weights.path
+    return fetch(weights.repository, weights.file, weights.revision, weights.sha256)
+
+
+def _fitting_variant(request: Request) -> ModelSpec:
+    """The variant that a weights file is for: the one that was named, or the only one that it fits."""
+    variants = variants_of(request.name)
+    if request.variant is not None:
+        return find_model(request.name, request.variant)
+    assert request.weights is not None
+    tensors = read_any(request.weights, "pose")
+    fits = []
+    for spec in variants:
+        with torch.device("meta"):
+            network = _build_pose(spec.pose)
+        if not mismatches(network, tensors):
+            fits.append(spec)
+    if len(fits) == 1:
+        return fits[0]
+    names = ", ".join(spec.variant for spec in fits or variants)
+    what = "fits several variants" if fits else "fits none of the variants"
+    raise InputError(f"{request.weights}: {what} of {request.name} ({names}); name the variant it is for")
+
+
+def _wanted_detector(request: Request, spec: ModelSpec) -> list[NetworkSpec]:
+    """The detector that has to be had for a request, none or one."""
+    if request.detector_weights is not None or request.detector in (_NONE, *_boxes_file(request)):
+        return []
+    name = spec.default_detector if request.detector is None else request.detector
+    return [spec.detectors[name]] if name in spec.detectors else []
+
+
+def _boxes_file(request: Request) -> list[str]:
+    """The detector argument, if it names a file of boxes."""
+    return [request.detector] if request.detector is not None and request.detector.endswith(".json") else []
+
+
+def _choose_detector(request: Request, spec: ModelSpec, pose: Part) -> Part | None:
+    """The detector's entry and weights; None where a file of boxes or the whole frame is wanted."""
+    if request.detector == _NONE or _boxes_file(request):
+        if request.detector_weights is not None:
+            raise InputError(
+                f"detector_weights has no effect with detector={request.detector!r}; leave one out"
+            )
+        return None
+    detectors = dict(spec.detectors)
+    for other in variants_of(request.name):  # an embedded detector serves every variant of its model
+        if other.embedded:
+            detectors |= {n: d for n, d in other.detectors.items() if n not in detectors}
+    name = request.detector or spec.default_detector
+    if name not in detectors:
+        raise InputError(f"{spec.full_name} has no detector {name!r}; {suggest(name, {*detectors, _NONE})}")
+    if request.detector_weights is not None:
+        if not request.detector_weights.is_file():
+            raise InputError(f"{request.detector_weights}: no such weights file")
+        return Part(detectors[name], request.detector_weights, name)
+    if request.weights is not None and detectors[name].weights.file == spec.pose.weights.file:
+        return Part(detectors[name], pose.file, name)  # one file with both networks
+    try:
+        return Part(detectors[name], locate(detectors[name].weights), name)
+    except NotReachable as error:
+        stand_in = next((n for n, d in detectors.items() if d.weights.embedded), "")
+        if request.detector is not None or request.strict or not stand_in:
+            raise
+        warnings.warn(
+            f"loaded the embedded detector {stand_in!r} in place of {name!r}, which cannot be had ({error}); "
+            f"give its file as detector_weights=, or choose detector={stand_in!r} to take it without this warning",
+            EmbeddedWeightsWarning,
+            stacklevel=4,
+        )
+        return Part(detectors[stand_in], detectors[stand_in].weights.path, stand_in)
+
+
+def _load_detector(
+    request: Request, part: Part | None, device: torch.device, weights: dict[str, dict[str, str]]
+) -> tuple[str, Detector]:
+    """Name and detector; adds its weights to the provenance."""
+    from zoo.detector_networks import build_detector
+    from zoo.given_boxes import CocoBoxes, WholeFrame
+
+    if part is None:
+        assert request.detector is not None
+        if request.detector == _NONE:
+            return "whole_frame", WholeFrame()
+        return "given_boxes", CocoBoxes.from_file(Path(request.detector))
+    network, make = build_detector(part.spec)
+    weights["detector"] = part.provenance()
+    return part.name, make(_filled(network, part, "detector", device), device)
+
+
+def _build_pose(spec: NetworkSpec) -> nn.Module:
+    from zoo.networks import build
+
+    return build(spec.network, **spec.options)
+
+
+def _filled(network: nn.Module, part: Part, which: str, device: torch.device) -> nn.Module:
+    """The network with its weights, on the device, in the memory layout that is fastest for convolutions."""
+    expected = part.spec.weights.sha256 if part.file.name == part.spec.weights.file else ""
+    tensors = read_any(part.file, which, expected)
+    problems = mismatches(network, tensors)
+    if problems:
+        raise all_problems(f"{part.file} does not fit the network {part.spec.network}", problems)
+    network.load_state_dict(tensors)
+    return network.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def choose_device(device: str) -> torch.device:
+    """The device of that name; "auto" is the first CUDA device if there is one, else the processor.
+
+    Raises:
+        InputError: If there is no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"device {device!r} cannot be used here; try 'auto', 'cpu' or 'cuda'") from error
+    return chosen
