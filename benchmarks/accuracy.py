@@ -22,7 +22,7 @@ def main() -> None:
     from training.evaluate import evaluate_model
     from training.splits import select_groups
 
-    model = zoo.load("superanimal_topviewmouse")
+    model = zoo.load("superanimal_topviewmouse", "compact")
     with tempfile.TemporaryDirectory() as scratch:
         openfield = convert(need("openfield-Pranav-2018-10-30"), "dlc-openfield", Path(scratch) / "openfield")
         mice = convert(need("alphatracker_train9"), "alphatracker_train9", Path(scratch) / "alphatracker")

@@ -42,7 +42,7 @@ def measure(video: Path, out: Path) -> float:
     """Peak memory in MiB of predicting a video, in a fresh process."""
     code = (
         "import resource, sys\nfrom app.cli import main\n"
-        "code = main(['predict', sys.argv[1], '--out', sys.argv[2], '--quiet'])\n"
+        "code = main(['predict', sys.argv[1], '--out', sys.argv[2], '--quiet', '--variant', 'compact'])\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\nsys.exit(code)"
     )
     command = [sys.executable, "-c", code, str(video), str(out)]

@@ -34,7 +34,7 @@ def main() -> None:
     from app.cli import main as command
 
     video = Path(sys.argv[1]) if len(sys.argv) > 1 else need(VIDEO)
-    model = zoo.load("superanimal_topviewmouse")
+    model = zoo.load("superanimal_topviewmouse", "compact")
     n_frames = len(model.predict(video))  # also warms up
 
     def decode() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
 
     def everything(options: list[str]) -> None:
         with tempfile.TemporaryDirectory() as out:
-            code = command(["predict", str(video), "--out", out, "--quiet", *options])
+            code = command(["predict", str(video), "--out", out, "--quiet", "--variant", "compact", *options])
             if code:
                 raise SystemExit(code)
 

@@ -18,10 +18,8 @@ SPEC = ModelSpec(
     variant="squares",
     vocabulary="superanimal_topviewmouse",
     summary="finds bright squares",
-    pose=NetworkSpec("none", input={"size": 64}),
-    detector=NetworkSpec("none"),
-    weights=WeightsSpec("none.safetensors", "0" * 64),
-    bbox_threshold=0.5,
+    pose=NetworkSpec("none", WeightsSpec("none.safetensors", "0" * 64), input={"size": 64}),
+    detectors={},
     licence="none",
     citation="none",
     training_data=(),
@@ -90,4 +88,12 @@ class DiagonalPose:
 
 def fake_model() -> Model:
     """A model that finds bright squares."""
-    return Model(SPEC, load_vocabulary(SPEC.vocabulary), SquareDetector(), DiagonalPose())
+    return Model(
+        spec=SPEC,
+        vocabulary=load_vocabulary(SPEC.vocabulary),
+        pose=DiagonalPose(),
+        detector=SquareDetector(),
+        detector_name="squares",
+        bbox_threshold=0.5,
+        weights={"pose": {"file": "none.safetensors", "sha256": "0" * 64}},
+    )

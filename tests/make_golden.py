@@ -19,10 +19,10 @@ def predict() -> dict:
     """Poses of the embedded model on the golden pictures, rounded to a hundredth of a pixel."""
     import zoo
 
-    model = zoo.load("superanimal_topviewmouse", device="cpu")
+    model = zoo.load("superanimal_topviewmouse", "compact", device="cpu")
     poses = model.predict(FOLDER)
     return {
-        "weights_sha256": model.spec.weights.sha256,
+        "weights_sha256": model.weights["pose"]["sha256"],
         "images": list(poses.images),
         "keypoints": np.where(np.isnan(poses.keypoints), -1, poses.keypoints).round(2).tolist(),
         "confidence": np.where(np.isnan(poses.confidence), -1, poses.confidence).round(4).tolist(),

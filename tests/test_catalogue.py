@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import zoo
 from superset_vocab import InputError, load_vocabulary
-from zoo.catalogue import ModelSpec, NetworkSpec, WeightsSpec, find_model, parse_spec
-from zoo.model import choose_device, load_model
+from zoo.catalogue import find_model, parse_spec
+from zoo.detector_networks import build_detector
+from zoo.loading import choose_device
 from zoo.networks import build
-from zoo.weight_files import check_parts, fill, read_weights, save_weights
+from zoo.official_weights import read_any
+from zoo.pose import TopDownPose
+from zoo.weight_files import mismatches, save_weights
 
 SPEC = """
 name = "m"
@@ -28,17 +31,21 @@ summary = "s"
 licence = "l"
 citation = "c"
 training_data = ["d"]
-[weights]
-file = "m.a.safetensors"
-sha256 = "00"
 [pose]
 network = "compact_unet"
 options = {}
 input = {size = 128}
-[detector]
+weights = {file = "m.a.safetensors", sha256 = "00"}
+[detectors.small]
 network = "compact_unet"
-[inference]
+weights = {file = "m.a.safetensors", sha256 = "00"}
 bbox_threshold = 0.25
+[detectors.large]
+network = "ssdlite320_mobilenet_v3_large"
+weights = {file = "large.pt", repository = "lab/large"}
+bbox_threshold = 0.5
+[inference]
+detect_every = "auto"
 [evaluation]
 rmse_px = 4.5
 """
@@ -46,11 +53,16 @@ rmse_px = 4.5
 
 def test_spec_is_read() -> None:
     spec = parse_spec("m.a.toml", SPEC)
-    assert (spec.full_name, spec.bbox_threshold, spec.default) == ("m_a", 0.25, True)
+    assert (spec.full_name, spec.default, spec.detect_every) == ("m_a", True, "auto")
     assert spec.pose.input == {"size": 128}
-    assert spec.detector.options == {}
+    assert spec.pose.weights.path.name == "m.a.safetensors"
+    assert spec.default_detector == "small"
+    assert [d.bbox_threshold for d in spec.detectors.values()] == [0.25, 0.5]
+    assert spec.detectors["small"].options == {}
+    assert spec.detectors["large"].weights.revision == "main"
+    assert [p.weights.embedded for p in (spec.pose, *spec.detectors.values())] == [True, True, False]
+    assert not spec.embedded
     assert spec.evaluation == {"rmse_px": 4.5}
-    assert spec.weights.path.name == "m.a.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +70,10 @@ def test_spec_is_read() -> None:
     [
         ('summary = "s"', 'sumary = "s"', r"2 problems.*unknown entry 'sumary'.*lacks the entry 'summary'"),
         ("input = {size = 128}", "inputs = {size = 128}", "unknown entry 'pose.inputs'"),
-        ("bbox_threshold = 0.25", 'bbox_threshold = "low"', "'inference.bbox_threshold' is a str"),
+        ("bbox_threshold = 0.25", 'bbox_threshold = "low"', "'detectors.small.bbox_threshold' is a str"),
+        ("[detectors.large]", "[detectors.large.more]", "unknown entry 'detectors.large.more'"),
+        ('repository = "lab/large"', 'revision = "v1"', "detectors.large.weights of the package need their"),
+        ('detect_every = "auto"', 'detect_every = "often"', "inference.detect_every is 'often'"),
         ("bbox_threshold = 0.25", "bbox_threshold = 25", "25, which is not in"),
         ("[evaluation]", "[evaluations]", "unknown entry 'evaluations'"),
         ('name = "m"', "name = ", "not a TOML file"),
@@ -86,10 +101,29 @@ def test_every_published_model_is_sound() -> None:
     for name in {spec.name for spec in specs}:
         assert sum(spec.default for spec in specs if spec.name == name) == 1
     for spec in specs:
-        load_vocabulary(spec.vocabulary)
-        model = zoo.load(spec.name, spec.variant, device="cpu")
-        assert model.vocabulary.name == spec.vocabulary
-        assert spec.weights.path.stat().st_size <= 8 * 10**6
+        vocabulary = load_vocabulary(spec.vocabulary)
+        with torch.device("meta"):
+            network = build(spec.pose.network, **spec.pose.options)
+        TopDownPose(network, flip_index=vocabulary.flip_index, **spec.pose.input)
+        for detector in spec.detectors.values():
+            build_detector(detector)
+        if spec.embedded:
+            assert zoo.load(spec.name, spec.variant, device="cpu").vocabulary.name == spec.vocabulary
+            assert spec.pose.weights.path.stat().st_size <= 18 * 10**6
+
+
+def test_published_facts() -> None:
+    """Parameter counts as measured on the publishers' software (shared/reference)."""
+    counts = {}
+    for spec in zoo.list_models():
+        with torch.device("meta"):
+            network = build(spec.pose.network, **spec.pose.options)
+        counts[spec.name, spec.variant] = sum(p.numel() for p in network.parameters())
+    assert counts["superanimal_quadruped", "hrnet_w32"] == 29_306_823
+    assert counts["superanimal_quadruped", "resnet_50"] == 25_664_693
+    assert counts["superanimal_quadruped", "rtmpose_s"] == 6_062_073
+    assert counts["superanimal_topviewmouse", "hrnet_w32"] == 29_306_427
+    assert counts["superanimal_topviewmouse", "resnet_50"] == 25_001_105
 
 
 def test_a_near_name_is_suggested() -> None:
@@ -106,84 +140,32 @@ def net(width: int = 3) -> nn.Module:
 def test_weights_come_back_in_half_precision(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     digest = save_weights(path, {"pose": net(), "detector": net(2)})
-    tensors = read_weights(path, digest)
-    check_parts(tensors, ("pose", "detector"), "w")
-    other = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    fill(other, tensors, "pose", "w")
-    for (name, ours), theirs in zip(other.state_dict().items(), net().state_dict().values(), strict=True):
-        assert torch.equal(ours, theirs.half().float() if theirs.is_floating_point() else theirs), name
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    tensors = read_any(path, "pose", digest)
+    assert mismatches(net(), tensors) == []
+    for name, theirs in net().state_dict().items():
+        assert torch.equal(tensors[name], theirs.half().float() if theirs.is_floating_point() else theirs)
     assert save_weights(tmp_path / "again.safetensors", {"pose": net(), "detector": net(2)}) == digest
 
 
 def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    tensors = read_weights(path, save_weights(path, {"pose": net()}))
-    with pytest.raises(InputError, match=r"'pose.0.weight' has shape \(3, 2\), the network \(4, 2\)"):
-        fill(net(4), tensors, "pose", "w")
-    with pytest.raises(InputError, match=r"'pose.2.weight' is missing"):
-        fill(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 3)), tensors, "pose", "w")
-    with pytest.raises(InputError, match=r"'pose.1.weight' is not in the network"):
-        fill(nn.Sequential(nn.Linear(2, 3)), tensors, "pose", "w")
-    with pytest.raises(InputError, match="belongs to none of detector"):
-        check_parts(tensors, ("detector",), "w")
+    save_weights(path, {"pose": net()})
+    tensors = read_any(path, "pose")
+    assert mismatches(net(4), tensors)[0] == "tensor '0.bias' has shape (3,), the network (4,)"
+    deeper = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 3))
+    assert mismatches(deeper, tensors) == ["tensor '2.bias' is missing", "tensor '2.weight' is missing"]
+    assert "tensor '1.bias' is not in the network" in mismatches(nn.Sequential(nn.Linear(2, 3)), tensors)
+    with pytest.raises(InputError, match=r"w\.safetensors: has no detector network"):
+        read_any(path, "detector")
 
 
-@pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
-    """A model with small networks and random weights, as if it were published."""
-    monkeypatch.setattr("zoo.catalogue._WEIGHTS", tmp_path)
-    torch.manual_seed(0)
-    options = {"widths": [4, 6, 8], "output_stride": 2}
-    pose = {**options, "outputs": {"heatmaps": 27}}
-    detector = {**options, "outputs": {"heatmaps": 1, "size": 2}}
-    networks = {"pose": build("compact_unet", **pose), "detector": build("compact_unet", **detector)}
-    digest = save_weights(tmp_path / "tiny.safetensors", networks)
-    return replace(
-        parse_spec("m.a.toml", SPEC),
-        weights=WeightsSpec("tiny.safetensors", digest),
-        pose=NetworkSpec("compact_unet", pose, {"size": 32, "stride": 2, "context": 1.5}),
-        detector=NetworkSpec("compact_unet", detector, {"size_wh": [64, 48], "stride": 2}),
-        bbox_threshold=0.0,
-    )
-
-
-def test_a_loaded_model_runs_and_gives_the_same_twice(tiny: ModelSpec) -> None:
-    frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
-    boxes = [np.array([[10, 10, 20, 20]])] * 2
-    clip = np.stack([frame, frame[::-1]])
-    first, second = (load_model(tiny, "cpu").predict(clip, bboxes_xywh=boxes) for _ in range(2))
-    np.testing.assert_array_equal(first.keypoints, second.keypoints)
-    assert np.isfinite(first.keypoints).all()
-    assert np.abs(first.keypoints - (19.5, 19.5)).max() <= 15.5  # inside the square that the crop shows
-    assert not np.array_equal(first.keypoints[0], first.keypoints[1])
-    assert first.provenance["weights_sha256"] == tiny.weights.sha256
-    found = load_model(tiny, "cpu").predict(clip, max_individuals=2)
-    assert np.isfinite(found.bbox_confidence).any()
-
-
-def test_a_model_whose_networks_and_weights_differ_is_refused(tiny: ModelSpec) -> None:
-    wider = replace(tiny.pose, options={**tiny.pose.options, "widths": [4, 6, 10]})
-    with pytest.raises(InputError, match=r"tiny\.safetensors does not fit the network"):
-        load_model(replace(tiny, pose=wider), "cpu")
-    with pytest.raises(InputError, match="'unet9' is no network"):
-        load_model(replace(tiny, pose=replace(tiny.pose, network="unet9")), "cpu")
-
-
-def test_damaged_and_missing_weights(tmp_path: Path) -> None:
-    path = tmp_path / "w.safetensors"
-    digest = save_weights(path, {"pose": net()})
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r"w\.safetensors: the weights are damaged"):
-        read_weights(path, digest)
-    with pytest.raises(InputError, match="cannot read the weights"):
-        read_weights(tmp_path / "none.safetensors", digest)
+def test_weights_must_be_finite_in_half_precision(tmp_path: Path) -> None:
     infinite = net()
     with torch.no_grad():
         infinite[0].weight.fill_(1e6)  # type: ignore[index,operator]
     with pytest.raises(InputError, match="not finite in half precision"):
-        save_weights(path, {"pose": infinite})
+        save_weights(tmp_path / "w.safetensors", {"pose": infinite})
 
 
 def test_devices() -> None:

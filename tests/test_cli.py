@@ -27,7 +27,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, list[str]]]:
     """Run `zoo ARGUMENT...` with the model that finds squares; gives (exit code, stdout, stderr lines)."""
-    monkeypatch.setattr(zoo, "load", lambda *_: fake_model())
+    monkeypatch.setattr(zoo, "load", lambda *_, **__: fake_model())
     monkeypatch.setattr(zoo, "list_models", lambda: [replace(SPEC, evaluation={"rmse_px": 1.5})])
 
     def call(*arguments: object) -> tuple[int, str, list[str]]:
@@ -46,15 +46,21 @@ def test_predict_a_video(run, tmp_path: Path) -> None:
     video = write_video(tmp_path / "mouse.mp4", moving_square(20))
     code, out, err = run("predict", video, "--out", tmp_path / "out", "--quiet")
     assert (code, err) == (0, [])
-    written = ["mouse.coco.json", "mouse.csv", "mouse.h5", "mouse.labelled.mp4", "mouse.provenance.json"]
+    written = [
+        "mouse.fake_squares.coco.json",
+        "mouse.fake_squares.csv",
+        "mouse.fake_squares.h5",
+        "mouse.fake_squares.labelled.mp4",
+        "mouse.fake_squares.provenance.json",
+    ]
     assert names(tmp_path / "out") == written
     assert "20 frames at 25 frames/s, 20 with an animal, 1 individuals" in out
     assert all(str(tmp_path / "out" / name) in out for name in written)
-    table = pd.read_hdf(tmp_path / "out" / "mouse.h5")
+    table = pd.read_hdf(tmp_path / "out" / "mouse.fake_squares.h5")
     assert isinstance(table, pd.DataFrame)
     assert len(table) == 20
     assert np.abs(table["fake_squares"]["nose"]["x"] - 2 * np.arange(20)).max() <= 1.5
-    reader = VideoReader(tmp_path / "out" / "mouse.labelled.mp4")
+    reader = VideoReader(tmp_path / "out" / "mouse.fake_squares.labelled.mp4")
     assert sum(len(batch) for batch in reader.batches(8)) == 20
     assert names(tmp_path) == ["mouse.mp4", "out"]
 
@@ -66,7 +72,7 @@ def test_predict_shows_progress_on_stderr_only(run, tmp_path: Path) -> None:
     assert "mouse.mp4" in err[-1]
     assert "5/5" in err[-1]
     assert "5/5" not in out
-    assert names(tmp_path / "out") == ["mouse.csv", "mouse.provenance.json"]
+    assert names(tmp_path / "out") == ["mouse.fake_squares.csv", "mouse.fake_squares.provenance.json"]
 
 
 def test_predict_a_folder_of_images(run, tmp_path: Path) -> None:
@@ -75,11 +81,15 @@ def test_predict_a_folder_of_images(run, tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "images" / f"{i}.png"), square_frame((i, 5)))
     code, _, _ = run("predict", tmp_path / "images", "--out", tmp_path / "out", "--format", "coco", "--quiet")
     assert code == 0
-    assert names(tmp_path / "out") == ["images.coco.json", "images.labelled", "images.provenance.json"]
-    assert names(tmp_path / "out" / "images.labelled") == ["10.labelled.png", "2.labelled.png"]
-    results = json.loads((tmp_path / "out" / "images.coco.json").read_text())
+    assert names(tmp_path / "out") == [
+        "images.fake_squares.coco.json",
+        "images.fake_squares.labelled",
+        "images.fake_squares.provenance.json",
+    ]
+    assert names(tmp_path / "out" / "images.fake_squares.labelled") == ["10.labelled.png", "2.labelled.png"]
+    results = json.loads((tmp_path / "out" / "images.fake_squares.coco.json").read_text())
     assert [(r["image_id"], r["keypoints"][0]) for r in results] == [(0, 2), (1, 10)]
-    assert json.loads((tmp_path / "out" / "images.provenance.json").read_text())["images"] == [
+    assert json.loads((tmp_path / "out" / "images.fake_squares.provenance.json").read_text())["images"] == [
         "2.png",
         "10.png",
     ]
@@ -138,7 +148,7 @@ def test_truncated_video_can_be_taken(run, tmp_path: Path) -> None:
     path = truncated_avi(tmp_path / "cut.avi")
     code, _, _ = run("predict", path, "--out", tmp_path / "out", "--allow-truncated", "--quiet")
     assert code == 0
-    about = json.loads((tmp_path / "out" / "cut.provenance.json").read_text())
+    about = json.loads((tmp_path / "out" / "cut.fake_squares.provenance.json").read_text())
     assert about["operations"][0]["name"] == "allow_truncated"
     assert about["n_frames"] < 70
 
@@ -158,14 +168,14 @@ def test_results_are_not_overwritten_unasked(run, tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", moving_square(3))
     ask = ("predict", video, "--out", tmp_path / "out", "--format", "csv", "--no-video", "--quiet")
     assert run(*ask)[0] == 0
-    (tmp_path / "out" / "a.csv").write_text("mine")
+    (tmp_path / "out" / "a.fake_squares.csv").write_text("mine")
     code, _, err = run(*ask)
     assert code == 2
-    assert "a.csv" in err[0]
+    assert "a.fake_squares.csv" in err[0]
     assert "--overwrite" in err[0]
-    assert (tmp_path / "out" / "a.csv").read_text() == "mine"
+    assert (tmp_path / "out" / "a.fake_squares.csv").read_text() == "mine"
     assert run(*ask, "--overwrite")[0] == 0
-    assert (tmp_path / "out" / "a.csv").read_text().startswith("scorer,")
+    assert (tmp_path / "out" / "a.fake_squares.csv").read_text().startswith("scorer,")
 
 
 def test_two_inputs_of_one_name(run, tmp_path: Path) -> None:
@@ -225,13 +235,13 @@ def test_missing_extra_says_what_to_install(run, tmp_path: Path, monkeypatch: py
 
 def test_full_disk_is_one_line(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a.csv"))
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a.fake_squares.csv"))
 
     monkeypatch.setattr("zoo.results.Predictions.save", full)
     video = write_video(tmp_path / "a.mp4", moving_square(3))
     code, _, err = run("predict", video, "--out", tmp_path / "out", "--quiet")
     assert code == 1
-    assert err == [f"zoo: error: {tmp_path / 'a.csv'}: No space left on device"]
+    assert err == [f"zoo: error: {tmp_path / 'a.fake_squares.csv'}: No space left on device"]
 
 
 def test_models_lists_the_catalogue(run) -> None:
@@ -304,7 +314,7 @@ def test_broken_video_in_a_process_of_its_own_says_one_line(tmp_path: Path) -> N
     path.write_text("hello")
     code = (
         "import sys, zoo; from app.cli import main;"
-        "zoo.load = lambda *_: __import__('fakes').fake_model(); sys.exit(main(sys.argv[1:]))"
+        "zoo.load = lambda *_, **__: __import__('fakes').fake_model(); sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "predict", str(path), "--out", str(tmp_path / "out")],

@@ -38,7 +38,7 @@ def openfield(tmp_path_factory):
 
 def test_zero_shot_on_openfield(openfield):
     """The published figure, on data that was never trained on, with the animal found by the model."""
-    model = zoo.load("superanimal_topviewmouse")
+    model = zoo.load("superanimal_topviewmouse", "compact")
     report = evaluate_model(model, openfield, split="zero-shot")
     published = model.spec.evaluation["openfield_mean_distance_px"]
     assert report.errors.n == 464

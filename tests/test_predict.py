@@ -98,7 +98,7 @@ def test_given_boxes_replace_detection_and_tracking() -> None:
     assert np.isnan(predictions.keypoints[0, 1]).all()
     assert np.isnan(predictions.keypoints[2]).all()
     np.testing.assert_array_equal(predictions.keypoints[1, 1, 0], (5, 6))
-    assert [done["name"] for done in predictions.provenance["operations"]] == ["detect", "crop_and_decode"]
+    assert [done["name"] for done in predictions.provenance["operations"]] == ["detect", "pose"]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,12 @@ def test_wrong_boxes(boxes: list[np.ndarray], words: str) -> None:
         ({"batch_size": 0}, "batch_size is 0"),
         ({"max_individuals": 0}, "max_individuals is 0"),
         ({"bbox_threshold": 1.5}, "bbox_threshold is 1.5"),
-        ({"tracking": Tracking()}, "nothing to track"),
+        ({"tracking": Tracking()}, "tracking is for videos"),
+        ({"detect_every": 2}, "detect_every is for videos"),
+        ({"detect_every": 0}, "detect_every is 0, want 'auto'"),
+        ({"detect_every": "often"}, "detect_every is 'often'"),
+        ({"flip_test": True}, "context and flip_test are for top-down models"),
+        ({"bboxes_xywh": [np.ones((1, 4))], "detect_every": 2}, "detect_every has no effect where"),
         ({"bboxes_xywh": [np.ones((1, 4))], "max_individuals": 2}, "max_individuals has no effect"),
     ],
 )
@@ -156,10 +161,11 @@ def test_provenance_says_what_was_done(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", moving_square(5))
     about = fake_model().predict(path).provenance
     json.dumps(about, allow_nan=False)
-    assert (about["model"], about["variant"], about["weights_sha256"]) == ("fake", "squares", "0" * 64)
+    assert (about["model"], about["variant"], about["detector"]) == ("fake", "squares", "squares")
+    assert about["weights"] == {"pose": {"file": "none.safetensors", "sha256": "0" * 64}}
     assert about["input"] == {"kind": "video", "name": "a.mp4", "bytes": path.stat().st_size}
     names = [done["name"] for done in about["operations"]]
-    assert names == ["detect", "crop_and_decode", "drop_unlikely", "drop_duplicates", "track"]
+    assert names == ["detect", "drop_unlikely", "drop_duplicates", "pose", "track"]
     assert about["operations"][0]["bbox_threshold"] == 0.5
     assert about["operations"][4]["min_presence"] == Tracking().min_presence
 

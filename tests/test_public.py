@@ -28,7 +28,8 @@ def test_public_names_exist(package):
 
 def test_public_surface_of_zoo():
     assert set(zoo.__all__) == {
-        "InputError", "Model", "ModelSpec", "Predictions", "Tracking", "list_models", "load",
+        "PAPER", "EmbeddedWeightsWarning", "InputError", "Model", "ModelSpec", "Predictions", "Tracking",
+        "list_models", "load",
     }  # fmt: skip
 
 
@@ -36,12 +37,12 @@ def test_public_surface_of_zoo():
 def test_every_shipped_recipe_parses_and_builds(name):
     recipe = load_recipe(name)
     network = build(recipe.network.name, **recipe.network.options)
-    assert sum(p.numel() for p in network.parameters()) < 4e6
+    assert sum(p.numel() for p in network.parameters()) < 5e6
 
 
 def test_embedded_weights_are_small_and_no_data_is_committed():
     weights = sum(f.stat().st_size for f in (ROOT / "zoo" / "weights").glob("*.safetensors"))
-    assert 0 < weights <= 8e6
+    assert 0 < weights <= 8e6 + 10e6 + 8e6
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")

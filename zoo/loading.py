@@ -18,6 +18,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -26,7 +27,7 @@ from superset_vocab import InputError, load_vocabulary
 from superset_vocab.errors import all_problems
 from zoo.catalogue import ModelSpec, NetworkSpec, WeightsSpec, find_model, suggest, variants_of
 from zoo.detectors import Detector
-from zoo.hub import NotReachable, fetch
+from zoo.hub import NotReachableError, fetch
 from zoo.model import Model
 from zoo.official_weights import read_any
 from zoo.pose import TopDownPose
@@ -113,7 +114,7 @@ def _choose_pose(request: Request) -> tuple[ModelSpec, Part]:
         for part in (spec.pose, *_wanted_detector(request, spec)):
             locate(part.weights)
         return spec, Part(spec.pose, locate(spec.pose.weights))
-    except NotReachable as error:
+    except NotReachableError as error:
         embedded = [other for other in variants_of(request.name) if other.embedded]
         how = f"connect to the internet once, or download {spec.pose.weights.file} elsewhere and give it as weights="
         if not embedded:
@@ -136,7 +137,7 @@ def locate(weights: WeightsSpec) -> Path:
     """The file of published weights: in the package, in the Hub's cache, or downloaded now.
 
     Raises:
-        NotReachable: If it is neither in the cache nor to be had from the Hub now.
+        NotReachableError: If it is neither in the cache nor to be had from the Hub now.
         InputError: If the file is damaged or not to be had for another reason.
     """
     if weights.embedded:
@@ -200,7 +201,7 @@ def _choose_detector(request: Request, spec: ModelSpec, pose: Part) -> Part | No
         return Part(detectors[name], pose.file, name)  # one file with both networks
     try:
         return Part(detectors[name], locate(detectors[name].weights), name)
-    except NotReachable as error:
+    except NotReachableError as error:
         stand_in = next((n for n, d in detectors.items() if d.weights.embedded), "")
         if request.detector is not None or request.strict or not stand_in:
             raise
@@ -236,7 +237,9 @@ def _build_pose(spec: NetworkSpec) -> nn.Module:
     return build(spec.network, **spec.options)
 
 
-def _filled(network: nn.Module, part: Part, which: str, device: torch.device) -> nn.Module:
+def _filled(
+    network: nn.Module, part: Part, which: Literal["pose", "detector"], device: torch.device
+) -> nn.Module:
     """The network with its weights, on the device, in the memory layout that is fastest for convolutions."""
     expected = part.spec.weights.sha256 if part.file.name == part.spec.weights.file else ""
     tensors = read_any(part.file, which, expected)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 import types
 import warnings
@@ -61,8 +62,10 @@ def load_mmdet() -> Any:
         if _EXTENSION not in sys.modules and importlib.util.find_spec(_EXTENSION) is None:
             sys.modules[_EXTENSION] = _operations()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ImportWarning)  # mmcv's, about a class that it moved
+            warnings.simplefilter("ignore")  # mmcv's, about a class that it moved
             importlib.import_module("mmdet.models")
+            # torch says once in a process that meshgrid wants an indexing; mmdet's anchors give it none.
+            torch.meshgrid(torch.zeros(1), torch.zeros(1))
             return importlib.import_module("mmdet")
     except ImportError as error:
         raise InputError(
@@ -173,7 +176,12 @@ def build_mmdet_detector(name: str, **options: Any) -> nn.Module:
 
     # Its scope is named, so that it is built the same in the middle of another mmengine program.
     network = MODELS.build(ConfigDict(_scope_="mmdet", **description))
-    network.init_weights()
+    enabled = logging.root.manager.disable
+    logging.disable(logging.INFO)  # init_weights logs a paragraph on each of some hundred tensors
+    try:
+        network.init_weights()
+    finally:
+        logging.disable(enabled)
     return network
 
 
@@ -434,7 +442,7 @@ class MMDetDetector:
         return [found[i] for i in range(len(frames))]
 
     def _predict(self, frames: list[np.ndarray]) -> list[Any]:
-        """mmdet's predictions on frames of one size: boxes in pixels of the frame."""
+        """What mmdet predicts on frames of one size: boxes in pixels of the frame."""
         from mmdet.structures import DetDataSample
 
         images, samples = [], []
@@ -443,9 +451,10 @@ class MMDetDetector:
             size_wh = [round(s * side) for s, side in zip(scale, frame.shape[1::-1], strict=True)]
             images.append(torch.from_numpy(image).permute(2, 0, 1).contiguous())
             samples.append(DetDataSample(metainfo=_about(size_wh, scale)))
+        network: Any = self.network
         with torch.inference_mode():
-            data = self.network.data_preprocessor({"inputs": images, "data_samples": samples}, False)
-            return self.network.predict(data["inputs"], data["data_samples"], rescale=True)
+            data = network.data_preprocessor({"inputs": images, "data_samples": samples}, False)
+            return network.predict(data["inputs"], data["data_samples"], rescale=True)
 
     def _detections(self, output: Any) -> Detections:
         """The boxes of one frame, which mmdet has sorted, that are animals."""

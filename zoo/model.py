@@ -24,6 +24,7 @@ from zoo.finders import (
     SparseTopDown,
     boxes_per_frame,
 )
+from zoo.given_boxes import CocoBoxes
 from zoo.inputs import FrameSource, Source, open_source
 from zoo.pose import TopDownPose
 from zoo.prefetch import prefetch
@@ -108,6 +109,8 @@ class Model:
         options.check(boxes_given=bboxes_xywh is not None, bottom_up=self.detector is None)
         stream = open_source(source)
         options.check_stream(stream)
+        if isinstance(self.detector, CocoBoxes):
+            self.detector.restart(stream.n_frames or None)
         finder = self._finder(options, stream.in_time, bboxes_xywh)
         run = _Run()
         for frames in _batches(stream, batch_size, progress):

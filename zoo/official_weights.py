@@ -101,12 +101,13 @@ def read_official_detector(path: Path) -> Tensors:
     return _official(path, _bytes(path), "detector")[1]
 
 
-def read_any(path: Path, part: Part) -> Tensors:
+def read_any(path: Path, part: Part, sha256: str = "") -> Tensors:
     """Read one network's weights from a published checkpoint or from safetensors of ours.
 
     Args:
         path: The file; its content decides what it is, not its name.
         part: Which network. In safetensors its tensors are those whose names begin with it and a dot.
+        sha256: What the file must hash to, hexadecimal; "" where that is not known.
 
     Returns:
         Name in our network, without the part -> tensor, floating point ones as float32.
@@ -115,6 +116,11 @@ def read_any(path: Path, part: Part) -> Tensors:
         InputError: If the file is neither, is damaged, or does not have this part.
     """
     content = _bytes(path)
+    if sha256 and (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise InputError(
+            f"{path}: damaged, or not the published weights (sha256 {found[:12]}…, the model's spec says "
+            f"{sha256[:12]}…); get the file or superanimal-zoo again"
+        )
     if not _is_safetensors(content):
         return _official(path, content, part)[1]
     try:
@@ -124,10 +130,10 @@ def read_any(path: Path, part: Part) -> Tensors:
     stray = [name for name in tensors if not name.startswith(("pose.", "detector."))]
     if stray:
         raise InputError(f"{path}: {_some(stray)} belong neither to a pose network nor to a detector")
-    found = {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
-    if not found:
+    ours = {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
+    if not ours:
         raise InputError(f"{path}: has no {part} network; give the file of its weights")
-    return _checked(found, f"{path}")
+    return _checked(ours, f"{path}")
 
 
 def import_weights(source: Path, out: Path, *, overwrite: bool = False) -> ImportedWeights:

@@ -60,7 +60,7 @@ class TopDownPose:
         if problems:
             raise all_problems("pose input", problems)
         self.network, self.device = network, torch.device(device)
-        self.flip_index = np.asarray(flip_index, dtype=np.int64)
+        self.flip_index = np.array(flip_index, dtype=np.int64)
         self.size, self.stride, self.context = size, stride, context
         self.grey, self.flip_test = grey, flip_test
         self._crop, self._normalise = CROPS[crop], NORMALISATIONS[normalisation]

@@ -1,0 +1,305 @@
+"""A Hugging Face Hub on this machine, for the unmodified `huggingface_hub` client.
+
+    with LoopbackHub() as hub:
+        commit = hub.commit("owner/name", {"model.pt": b"..."})
+        # run a client with HF_ENDPOINT = hub.endpoint
+        hub.asked("GET", "model.pt")                        # the requests that came
+
+It speaks what the real Hub speaks (read off `huggingface_hub`'s source): `/{repository}/resolve/{revision}/{file}`
+with commit, ETag and size in the headers, and `/api/models/{repository}[/revision/{revision}]`. As there,
+weight files are not served by the Hub itself: it redirects to a storage of another address (another port
+here), where ranges of a file can be asked for. Switches make it fail the way networks do. A new endpoint is
+one more method of `_HubHandler` and one more line in its `routes`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+from urllib.parse import unquote, urlsplit
+
+_STORED = (".pt", ".safetensors", ".h5", ".bin")  # what the Hub keeps as large files, by its .gitattributes
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that came.
+
+    Attributes:
+        method, path: Of the request; the path without its query.
+        range: Its Range header, "" if it has none.
+        authorized: Whether it carried a token.
+        status: Of the answer.
+        file: Name of the file it was for, "" if for none.
+        n_sent: Bytes of the answer's body that were sent.
+    """
+
+    method: str
+    path: str
+    range: str
+    authorized: bool
+    status: int
+    file: str
+    n_sent: int
+
+
+@dataclass
+class Repository:
+    """A repository: commits with the files of each, and where branches and tags are.
+
+    Attributes:
+        commits: Commit hash -> path -> content.
+        refs: Branch or tag -> commit hash.
+        gated: Only who has been let in may download; nobody has.
+        token: The only token that sees the repository; "" for a public one.
+    """
+
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    refs: dict[str, str] = field(default_factory=dict)
+    gated: bool = False
+    token: str = ""
+
+    def commit_of(self, revision: str) -> str | None:
+        """The commit that a branch, tag or commit hash stands for, or None."""
+        return self.refs.get(revision, revision if revision in self.commits else None)
+
+
+@dataclass
+class Switches:
+    """How the Hub misbehaves.
+
+    Attributes:
+        break_after: For each of the next answers with a file's content: bytes after which the connection is
+            closed, or None to send it whole.
+        reset: Break with a reset (RST) instead of an orderly end.
+        status: Answer everything with this status, e.g. 503; 0 for properly.
+        silent: Never answer.
+    """
+
+    break_after: list[int | None] = field(default_factory=list)
+    reset: bool = False
+    status: int = 0
+    silent: bool = False
+
+
+class LoopbackHub:
+    """A Hub on 127.0.0.1, serving until the end of its `with` block."""
+
+    def __init__(self) -> None:
+        self.repositories: dict[str, Repository] = {}
+        self.stored: dict[str, bytes] = {}
+        self.switches = Switches()
+        self.requests: list[Asked] = []
+        self.closing = threading.Event()
+        self._lock = threading.Lock()
+        self._servers = [_Server(self, handler) for handler in (_HubHandler, _StorageHandler)]
+        self.endpoint, self.storage = (server.address for server in self._servers)
+
+    def __enter__(self) -> LoopbackHub:
+        for server in self._servers:
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closing.set()
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+    def commit(self, repository: str, files: Mapping[str, bytes], branch: str = "main") -> str:
+        """Add or replace files on a branch of a repository, which is made if need be.
+
+        Returns:
+            The hash of the new commit.
+        """
+        held = self.repositories.setdefault(repository, Repository())
+        parent = held.refs.get(branch, "")
+        content = {**held.commits.get(parent, {}), **files}
+        names = json.dumps([parent, sorted((name, _sha256(data)) for name, data in content.items())])
+        held.refs[branch] = hashlib.sha1(names.encode()).hexdigest()
+        held.commits[held.refs[branch]] = content
+        self.stored |= {_sha256(data): data for data in files.values()}
+        return held.refs[branch]
+
+    def asked(self, method: str = "", file: str = "") -> list[Asked]:
+        """The requests that came, of one method or for one file."""
+        with self._lock:
+            return [r for r in self.requests if method in ("", r.method) and file in ("", r.file)]
+
+    def note(self, request: Asked) -> None:
+        """Remember a request."""
+        with self._lock:
+            self.requests.append(request)
+
+    def next_break(self) -> int | None:
+        """After how many bytes the content that is being sent breaks off."""
+        with self._lock:
+            return self.switches.break_after.pop(0) if self.switches.break_after else None
+
+
+class _Server(ThreadingHTTPServer):
+    """One of the two addresses."""
+
+    daemon_threads = True
+
+    def __init__(self, hub: LoopbackHub, handler: type[_Handler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.hub = hub
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Finds the route of a request, answers, and notes both."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    routes: ClassVar[tuple[tuple[str, str, str], ...]] = ()  # methods, pattern of the path, name of the method
+    server: _Server
+
+    def _route(self) -> None:
+        hub, path = self.server.hub, unquote(urlsplit(self.path).path)
+        self.file = ""
+        if hub.switches.silent:
+            hub.closing.wait(60)
+            self.close_connection = True
+            return
+        if hub.switches.status:
+            self.answer(hub.switches.status, json_body={"error": "as the test wants it"})
+            return
+        for methods, pattern, name in self.routes:
+            found = re.fullmatch(pattern, path)
+            if found and self.command in methods.split():
+                action: Callable[..., None] = getattr(self, name)
+                action(**found.groupdict())
+                return
+        self.answer(404, json_body={"error": f"no route for {self.command} {path}"})
+
+    do_GET = do_HEAD = do_POST = do_PUT = _route  # noqa: N815 - the names that http.server calls
+
+    def answer(
+        self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b"", json_body: Any = None
+    ) -> None:
+        """Send an answer; of a HEAD only the headers."""
+        if json_body is not None:
+            body, headers = json.dumps(json_body).encode(), {"Content-Type": "application/json", **(headers or {})}
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        n_sent = 0 if self.command == "HEAD" else self._send(body, breakable=bool(self.file) and status < 300)
+        path, token = urlsplit(self.path).path, "Authorization" in self.headers
+        wanted = self.headers.get("Range", "")
+        self.server.hub.note(Asked(self.command, path, wanted, token, status, self.file, n_sent))
+
+    def _send(self, body: bytes, breakable: bool) -> int:
+        """Send a body, or as much of it as the switches let through; gives the number of bytes."""
+        end = self.server.hub.next_break() if breakable else None
+        self.wfile.write(body[:end])
+        if end is not None:
+            self.close_connection = True
+            if self.server.hub.switches.reset:
+                # An end without lingering: the client sees "connection reset by peer".
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.detach().__index__  # noqa: B018
+        return len(body[:end])
+
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
+
+
+class _HubHandler(_Handler):
+    """The Hub proper: what there is, not the large files themselves."""
+
+    _REPOSITORY = r"(?P<repository>[^/]+/[^/]+)"
+    routes = (
+        ("GET HEAD", rf"/{_REPOSITORY}/resolve/(?P<revision>[^/]+)/(?P<file>.+)", "resolve"),
+        ("GET", rf"/api/models/{_REPOSITORY}/revision/(?P<revision>[^/]+)", "model"),
+        ("GET", rf"/api/models/{_REPOSITORY}", "model"),
+    )
+
+    def resolve(self, repository: str, revision: str, file: str) -> None:
+        """A file: a small one itself, of a large one where it is stored."""
+        held, commit = self._commit(repository, revision)
+        if held is None or commit is None:
+            return
+        self.file = file
+        if held.gated:
+            self._refuse(403, "GatedRepo", f"Access to model {repository} is restricted.")
+        elif file not in held.commits[commit]:
+            self._refuse(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": commit})
+        else:
+            self._deliver(held.commits[commit][file], {"X-Repo-Commit": commit})
+
+    def _deliver(self, content: bytes, headers: dict[str, str]) -> None:
+        if self.file.endswith(_STORED):
+            digest = _sha256(content)
+            headers |= {"X-Linked-ETag": f'"{digest}"', "X-Linked-Size": str(len(content))}
+            headers["Location"] = f"{self.server.hub.storage}/{digest}/{self.file}"
+            self.answer(302, headers)
+        else:
+            blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()  # git's own name for it
+            self.answer(200, {**headers, "ETag": f'"{blob}"', "Accept-Ranges": "bytes"}, content)
+
+    def model(self, repository: str, revision: str = "main") -> None:
+        """What is in a repository."""
+        held, commit = self._commit(repository, revision)
+        if held is not None and commit is not None:
+            siblings = [{"rfilename": name} for name in sorted(held.commits[commit])]
+            about = {"id": repository, "modelId": repository, "sha": commit, "siblings": siblings, "tags": []}
+            self.answer(200, json_body={**about, "private": bool(held.token), "gated": held.gated})
+
+    def _commit(self, repository: str, revision: str) -> tuple[Repository | None, str | None]:
+        """The repository and the commit, each None after the refusal has been sent."""
+        held = self.server.hub.repositories.get(repository)
+        if held is None:
+            self._refuse(404, "RepoNotFound", "Repository not found")
+            return None, None
+        if held.token and self.headers.get("Authorization") != f"Bearer {held.token}":
+            self._refuse(401, "", "Invalid username or password.")
+            return None, None
+        commit = held.commit_of(revision)
+        if commit is None:
+            self._refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        return held, commit
+
+    def _refuse(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        errors = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {}), **(headers or {})}
+        self.answer(status, errors, json_body={"error": message})
+
+
+class _StorageHandler(_Handler):
+    """Where large files are, by their SHA-256."""
+
+    routes = (("GET HEAD", r"/(?P<digest>[0-9a-f]{64})/(?P<file>.+)", "content"),)
+
+    def content(self, digest: str, file: str) -> None:
+        """A file, or the rest of it."""
+        content = self.server.hub.stored.get(digest)
+        if content is None:
+            self.answer(404)
+            return
+        self.file = file
+        headers = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes"}
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if wanted is None:
+            self.answer(200, headers, content)
+            return
+        start, size = int(wanted[1]), len(content)
+        end = min(int(wanted[2] or size), size - 1)
+        if start > end:
+            self.answer(416, {"Content-Range": f"bytes */{size}"})
+            return
+        headers["Content-Range"] = f"bytes {start}-{end}/{size}"
+        self.answer(206, headers, content[start : end + 1])
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,248 @@
+"""Weights from the Hugging Face Hub: downloaded once, pinned to a revision, checked by their SHA-256.
+
+All traffic and the cache are those of `huggingface_hub`: HF_HOME and HF_HUB_CACHE say where files are kept,
+HF_ENDPOINT names a mirror, HF_TOKEN logs in, HF_HUB_OFFLINE forbids the network, HF_HUB_ETAG_TIMEOUT is
+how long an answer is waited for. They are read when `huggingface_hub` is imported, so they must be set
+before this process starts. A connection that breaks is resumed where it broke; an interrupted process
+leaves no partial file behind and the next one starts the file again.
+
+Every failure is an `InputError` that says what to do: without a network there is nothing to debug.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from superset_vocab.errors import InputError
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
+
+# Seconds for a first answer. The client's own 10 s and five retries keep a machine without network waiting.
+_ANSWER_SECONDS = 5
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_TRY_LATER = (408, 429, 500, 502, 503, 504)  # the client waits and asks again
+
+
+class NotReachableError(InputError):
+    """The file is not in the cache and the Hub cannot be asked now: another time it may work."""
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of a repository, at a revision."""
+
+    repository: str
+    file: str
+    revision: str
+
+    def __str__(self) -> str:
+        at = "" if self.revision == "main" else f" at {self.revision}"
+        return f"{self.repository}/{self.file}{at}"
+
+    def check(self) -> None:
+        """Refuse names that are none: a path among them would lead out of the cache.
+
+        Raises:
+            InputError: If repository, file or revision cannot be a name on the Hub.
+        """
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import validate_repo_id
+
+        try:
+            validate_repo_id(self.repository if "/" in self.repository else "/")
+        except HFValidationError as error:
+            raise InputError(
+                f"{self}: {self.repository!r} is no name of a repository; want owner/name"
+            ) from error
+        for what, name in (("file", self.file), ("revision", self.revision)):
+            path = PurePosixPath(name)
+            if not name or "\\" in name or path.is_absolute() or ".." in path.parts:
+                raise InputError(f"{self}: {name!r} is no name of a {what} on the Hub; check it")
+
+
+def fetch(repository: str, file: str, revision: str, sha256: str = "") -> Path:
+    """A file of a model repository on the Hub, from the cache if it is there, else downloaded.
+
+    A file at a commit, or one whose hash is known, is taken from the cache without a look at the network.
+    Else, at a branch or tag, the Hub is asked for a newer one; if it cannot be reached, the cached one is
+    taken.
+
+    Args:
+        repository: "owner/name".
+        file: Its path in the repository.
+        revision: Branch, tag or commit. Only a commit (40 digits) stays the same for ever.
+        sha256: What the file must hash to, hexadecimal; "" if that is not known.
+
+    Returns:
+        Path of the file in the cache; not to be changed.
+
+    Raises:
+        NotReachableError: If the file is not cached and the Hub cannot be reached, or not be asked.
+        InputError: If it cannot be downloaded for another reason, or is not the one expected.
+    """
+    wanted = _File(repository, file, revision)
+    path = cached(repository, file, revision)
+    if path is not None and sha256 and _sha256(path) == sha256.lower():
+        return path
+    if path is None or not _COMMIT.fullmatch(revision):
+        path = _download(wanted, is_cached=path is not None)
+    if sha256 and (found := _sha256(path)) != sha256.lower():
+        real = path.resolve()  # the cache has links to it; without it they count as absent
+        raise InputError(
+            f"{wanted}: the downloaded file is damaged or not the published one (sha256 {found[:12]}…, "
+            f"want {sha256.lower()[:12]}…); delete it with `rm '{real}'` and try again"
+        )
+    return path
+
+
+def cached(repository: str, file: str, revision: str) -> Path | None:
+    """A file of a model repository, if it is in the cache; never looks at the network.
+
+    Args:
+        repository: "owner/name".
+        file: Its path in the repository.
+        revision: Branch, tag or commit; a branch is where it was when last asked for.
+
+    Raises:
+        InputError: If one of these cannot be a name on the Hub.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    wanted = _File(repository, file, revision)
+    wanted.check()
+    found = try_to_load_from_cache(repository, file, revision=revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the cache") from error
+
+
+def _download(wanted: _File, is_cached: bool) -> Path:
+    """Ask the Hub, and download if it has something else than the cache."""
+    from huggingface_hub import hf_hub_download
+
+    # The client changed its HTTP library twice (requests, httpx, httpx2); this name is always that library's
+    # base of errors. The Xet downloader raises bare RuntimeErrors, all else that can happen is an OSError.
+    from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
+
+    try:
+        if not is_cached:
+            _ask(wanted)
+        path = hf_hub_download(
+            wanted.repository, wanted.file, revision=wanted.revision, etag_timeout=_answer_seconds()
+        )
+    except (HTTPError, OSError, RuntimeError) as error:
+        kind = NotReachableError if _is_passing(error) else InputError
+        raise kind(f"{wanted}: {_reason(error)}") from error
+    return Path(path)
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether a download failed for the network's or the Hub's state, not for what was asked or the disk."""
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HTTPError,  # pyright: ignore[reportPrivateImportUsage]
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
+
+    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code in _TRY_LATER
+    kinds = (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, OfflineModeIsEnabled)
+    return isinstance(error, kinds)
+
+
+def _ask(wanted: _File) -> None:
+    """Ask for the file once, so that without a network one fails at once and not after five retries."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    url = hf_hub_url(wanted.repository, wanted.file, revision=wanted.revision)
+    try:
+        get_hf_file_metadata(url, timeout=_answer_seconds())
+    except HfHubHTTPError as error:
+        if error.response.status_code not in _TRY_LATER:
+            raise
+
+
+def _answer_seconds() -> float:
+    """How long to wait for the Hub's answer: HF_HUB_ETAG_TIMEOUT if it is set."""
+    from huggingface_hub import constants
+
+    chosen = constants.HF_HUB_ETAG_TIMEOUT
+    return chosen if chosen != constants.DEFAULT_ETAG_TIMEOUT else _ANSWER_SECONDS
+
+
+def _reason(error: Exception) -> str:
+    """Why a download failed, and what to do."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        FileMetadataError,
+        HfHubHTTPError,
+        HTTPError,  # pyright: ignore[reportPrivateImportUsage]
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
+
+    cache = constants.HF_HUB_CACHE
+    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # it only says that the file is not cached either
+    if isinstance(error, HfHubHTTPError):
+        return _refusal(error)
+    if isinstance(error, OfflineModeIsEnabled):
+        return f"is not in the cache ({cache}) and HF_HUB_OFFLINE is set; unset it once, with a network"
+    if isinstance(error, FileMetadataError):
+        return f"{constants.ENDPOINT} does not answer like a Hugging Face Hub; check HF_ENDPOINT and proxies"
+    what = str(error).splitlines()[0] if str(error) else type(error).__name__
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _DISK_FULL or "os error 28" in what:
+        return f"there is no space left in the cache ({cache}); free some, or set HF_HOME to another disk"
+    if number is not None and not isinstance(error, ConnectionError):
+        return f"cannot be written into the cache ({cache}: {what}); set HF_HOME to a folder of yours"
+    if isinstance(error, HTTPError | ConnectionError | TimeoutError | LocalEntryNotFoundError):
+        return (
+            f"cannot be downloaded: {constants.ENDPOINT} cannot be reached or broke off ({what}); "
+            "check the network and try again"
+        )
+    return f"the download failed ({what}); try again"
+
+
+def _refusal(error: HfHubHTTPError) -> str:
+    """What the Hub answered instead of the file."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RemoteEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    hub = constants.ENDPOINT
+    log_in = "log in with `hf auth login` or set HF_TOKEN"
+    if isinstance(error, GatedRepoError):
+        return f"its repository is gated; ask for access on its page on {hub}, then {log_in}"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"{hub} has no such repository, or it is private; check its name, or {log_in}"
+    if isinstance(error, RevisionNotFoundError):
+        return f"its repository on {hub} has no such revision; check the branch, tag or commit"
+    if isinstance(error, RemoteEntryNotFoundError):
+        return f"its repository on {hub} has no such file at this revision; check its name"
+    status = error.response.status_code
+    if status in (401, 403):
+        return f"{hub} refuses access (status {status}); {log_in}"
+    return f"{hub} answers with status {status}; try again later"
