@@ -5,11 +5,11 @@
         # run a client with HF_ENDPOINT = hub.endpoint
         hub.asked("GET", "model.pt")                        # the requests that came
 
-It speaks what the real Hub speaks (read off `huggingface_hub`'s source): `/{repository}/resolve/{revision}/{file}`
-with commit, ETag and size in the headers, and `/api/models/{repository}[/revision/{revision}]`. As there,
-weight files are not served by the Hub itself: it redirects to a storage of another address (another port
-here), where ranges of a file can be asked for. Switches make it fail the way networks do. A new endpoint is
-one more method of `_HubHandler` and one more line in its `routes`.
+It answers what the client asks of the real Hub: `/{repository}/resolve/{revision}/{file}` with commit, ETag
+and size in the headers, and `/api/models/{repository}[/revision/{revision}]`. As there, weight files are not
+served by the Hub itself: it redirects to a storage of another address (another port here), where ranges of a
+file can be asked for. Switches make it fail the way networks do. A new endpoint is one more method of
+`_HubHandler` and one more line in its `routes`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import json
 import re
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -80,13 +81,13 @@ class Switches:
         break_after: For each of the next answers with a file's content: bytes after which the connection is
             closed, or None to send it whole.
         reset: Break with a reset (RST) instead of an orderly end.
-        status: Answer everything with this status, e.g. 503; 0 for properly.
+        statuses: Of each of the next answers instead of the proper one, e.g. 503.
         silent: Never answer.
     """
 
     break_after: list[int | None] = field(default_factory=list)
     reset: bool = False
-    status: int = 0
+    statuses: list[int] = field(default_factory=list)
     silent: bool = False
 
 
@@ -139,6 +140,11 @@ class LoopbackHub:
         with self._lock:
             self.requests.append(request)
 
+    def next_status(self) -> int:
+        """The status to answer with instead of the proper one, 0 for none."""
+        with self._lock:
+            return self.switches.statuses.pop(0) if self.switches.statuses else 0
+
     def next_break(self) -> int | None:
         """After how many bytes the content that is being sent breaks off."""
         with self._lock:
@@ -155,13 +161,20 @@ class _Server(ThreadingHTTPServer):
         self.hub = hub
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
 
+    def handle_error(self, *request: Any) -> None:
+        """A client that went away is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(*request)
+
 
 class _Handler(BaseHTTPRequestHandler):
     """Finds the route of a request, answers, and notes both."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    routes: ClassVar[tuple[tuple[str, str, str], ...]] = ()  # methods, pattern of the path, name of the method
+    routes: ClassVar[
+        tuple[tuple[str, str, str], ...]
+    ] = ()  # methods, pattern of the path, name of the method
     server: _Server
 
     def _route(self) -> None:
@@ -171,12 +184,12 @@ class _Handler(BaseHTTPRequestHandler):
             hub.closing.wait(60)
             self.close_connection = True
             return
-        if hub.switches.status:
-            self.answer(hub.switches.status, json_body={"error": "as the test wants it"})
-            return
         for methods, pattern, name in self.routes:
             found = re.fullmatch(pattern, path)
             if found and self.command in methods.split():
+                if found.groupdict() and (status := hub.next_status()):
+                    self.answer(status, json_body={"error": "as the test wants it"})
+                    return
                 action: Callable[..., None] = getattr(self, name)
                 action(**found.groupdict())
                 return
@@ -189,7 +202,10 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> None:
         """Send an answer; of a HEAD only the headers."""
         if json_body is not None:
-            body, headers = json.dumps(json_body).encode(), {"Content-Type": "application/json", **(headers or {})}
+            body, headers = (
+                json.dumps(json_body).encode(),
+                {"Content-Type": "application/json", **(headers or {})},
+            )
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(name, value)
@@ -208,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.server.hub.switches.reset:
                 # An end without lingering: the client sees "connection reset by peer".
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.connection.detach().__index__  # noqa: B018
+                socket.close(self.connection.detach())
         return len(body[:end])
 
     def log_message(self, *_: object) -> None:
@@ -223,6 +239,7 @@ class _HubHandler(_Handler):
         ("GET HEAD", rf"/{_REPOSITORY}/resolve/(?P<revision>[^/]+)/(?P<file>.+)", "resolve"),
         ("GET", rf"/api/models/{_REPOSITORY}/revision/(?P<revision>[^/]+)", "model"),
         ("GET", rf"/api/models/{_REPOSITORY}", "model"),
+        ("GET", r"/api/agent-harnesses", "harnesses"),
     )
 
     def resolve(self, repository: str, revision: str, file: str) -> None:
@@ -255,6 +272,10 @@ class _HubHandler(_Handler):
             siblings = [{"rfilename": name} for name in sorted(held.commits[commit])]
             about = {"id": repository, "modelId": repository, "sha": commit, "siblings": siblings, "tags": []}
             self.answer(200, json_body={**about, "private": bool(held.token), "gated": held.gated})
+
+    def harnesses(self) -> None:
+        """None; the client asks once a day, and waits long for it where nobody answers."""
+        self.answer(200, json_body={"standardEnvVars": [], "harnesses": {}})
 
     def _commit(self, repository: str, revision: str) -> tuple[Repository | None, str | None]:
         """The repository and the commit, each None after the refusal has been sent."""

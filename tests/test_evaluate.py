@@ -11,14 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, Vocabulary
-from training.evaluate import (
-    PixelErrors,
-    evaluate_model,
-    evaluate_predictions,
-    extent,
-    match_individuals,
-    oks,
-)
+from training.evaluate import evaluate_model, evaluate_predictions, extent
+from training.metrics import PixelErrors, match_individuals, oks
 from zoo.results import Predictions
 
 NAMES = ("nose", "left_ear", "right_ear", "tail")
@@ -249,3 +243,27 @@ def test_refusals():
 def test_nothing_is_printed(capsys):
     evaluate_predictions(predictions([ANIMAL]), label_set(record(ANIMAL)), split="t")
     assert capsys.readouterr() == ("", "")
+
+
+def test_normalised_error_is_in_units_of_the_animal():
+    """Nose to tail are 40 px on the first animal; the second, twice as large, has no nose annotated."""
+    large = 2 * ANIMAL
+    large[0] = np.nan
+    off = [moved(4, 0)], [2 * ANIMAL + (0, 8)]
+    report = evaluate_predictions(
+        predictions(*off), label_set(record(ANIMAL), record(large)), split="s", normalise_by=("nose", "tail")
+    )
+    found = report.normalised
+    assert found is not None
+    assert (found.n, found.n_own, found.n_median) == (7, 1, 1)
+    assert found.mean == pytest.approx((4 * 4 / 40 + 3 * 8 / 40) / 7)  # the median unit is 40 px
+    assert "over the distance nose - tail: 0.143 (n 7)" in report.table()
+    assert report.to_dict()["normalised"]["mean"] == found.mean
+    with pytest.raises(InputError, match="not among the scored keypoints"):
+        evaluate_predictions(
+            predictions(*off),
+            label_set(record(ANIMAL), record(large)),
+            split="s",
+            keypoints=["nose"],
+            normalise_by=("nose", "tail"),
+        )

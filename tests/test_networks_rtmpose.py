@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
+from superset_vocab import InputError
 from zoo.networks.rtmpose import CSPNeXt, GatedAttention, RTMPose, ScaleNorm
 
 # Logits of DeepLabCut 3.0.2's rtmpose_s with the weights and the image of `seeded`, at (keypoint, bin).
@@ -116,15 +117,20 @@ def test_options_change_what_they_say():
     assert tiny(expansion=3).head.gau.o.in_features == 96
 
 
-@pytest.mark.parametrize("size_wh", [(250, 256), (256, 0), (256, 100)])
+@pytest.mark.parametrize("size_wh", [[250, 256], [256, 0], [256]])
 def test_a_size_that_does_not_fit_is_refused(size_wh):
-    with pytest.raises(ValueError, match=r"is not in multiples of 32 pixels"):
+    with pytest.raises(InputError, match=r"rtmpose: size_wh = .* must be two multiples of 32"):
         RTMPose(3, size_wh=size_wh)
 
 
 def test_an_image_of_another_size_is_refused():
-    with pytest.raises(ValueError, match=r"images of 64 x 96 pixels; this network takes 96 x 64"):
+    with pytest.raises(InputError, match=r"rtmpose takes images of 96x64 pixels only, got 64x96"):
         tiny()(torch.zeros(1, 3, 96, 64))
+
+
+def test_no_keypoints_is_refused():
+    with pytest.raises(InputError, match=r"rtmpose.*0 channels"):
+        RTMPose(0)
 
 
 def test_scale_norm_gives_root_mean_square_g():

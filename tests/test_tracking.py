@@ -137,3 +137,22 @@ def test_parameters_are_checked() -> None:
         Tracking(max_gap=-1, max_distance=0, min_presence=2)
     with pytest.raises(InputError, match="max_individuals is 0"):
         track([], max_individuals=0)
+
+
+@given(st.integers(0, 6), st.floats(0.0, 3.0), st.sampled_from([2.0, 3.0, 4.0]))
+@settings(max_examples=60)
+def test_animals_that_cross_keep_their_identity(hidden: int, apart: float, step: float) -> None:
+    """One animal is under the other for some frames of the crossing; both go on as they came."""
+    n = 60
+    middle = n // 2
+    paths = np.stack([[(step * (t - middle), 0), (-step * (t - middle), apart)] for t in range(n)]) + 200.0
+    frames = []
+    for t, (one, other) in enumerate(paths):
+        covered = abs(t - middle) <= hidden / 2
+        frames.append(animals(tuple(one)) if covered else animals(tuple(one), tuple(other)))
+    found = centres_of(frames, track(frames))
+    first = int(abs(found[0, 0, 0] - paths[0, 0, 0]) > 1)
+    seen = np.isfinite(found[:, 1 - first, 0])
+    np.testing.assert_allclose(found[-20:, first], paths[-20:, 0], atol=1e-3)
+    np.testing.assert_allclose(found[-20:, 1 - first][seen[-20:]], paths[-20:, 1][seen[-20:]], atol=1e-3)
+    assert seen[-20:].all()

@@ -3,13 +3,7 @@
 Works on predictions, however they were made. No prediction is dropped for a low confidence. Keypoints
 that a dataset does not define, or that the annotator left out, are not scored.
 
-Two figures are called RMSE in the literature. DeepLabCut's, and with it the SuperAnimal paper's, is the
-mean Euclidean distance over all annotated keypoints pooled; here `mean_distance`. The root of the mean
-square is `root_mean_square`. A keypoint that is annotated but not predicted has no distance; it is
-counted in `n_missing`, and a figure is never shown without it.
-
-OKS is eq. 4 of the paper as pycocotools computes it: k_i = 2 sigma_i, s ** 2 = width x height of the
-label's box. An instance without a box gets the extent of its annotated keypoints.
+What the figures mean is said in `training.metrics`.
 """
 
 from __future__ import annotations
@@ -23,69 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from superset_vocab import InputError, LabelRecord, LabelSet, Visibility, Vocabulary
 from superset_vocab.files import write_json
+from training.metrics import FAR, AveragePrecision, NormalisedError, PixelErrors, match_individuals
 
 if TYPE_CHECKING:
     from zoo.model import Model
     from zoo.results import Predictions
-
-_FAR = 1e6  # pixels; where COCO needs a coordinate for a keypoint that was not predicted
-
-
-@dataclass(frozen=True)
-class PixelErrors:
-    """Distances between predicted and annotated keypoints, pooled over everything.
-
-    Attributes:
-        n: Annotated keypoints.
-        n_missing: Those of them that were not predicted; all figures are over the other ones.
-        mean_distance: In pixels; the "RMSE" of DeepLabCut and of the paper. NaN if there is none.
-        root_mean_square: In pixels.
-        median: In pixels.
-    """
-
-    n: int
-    n_missing: int
-    mean_distance: float
-    root_mean_square: float
-    median: float
-
-    @classmethod
-    def of(cls, predicted: np.ndarray, truth: np.ndarray) -> PixelErrors:
-        """From (..., 2) pixels each; NaN in `truth` is not annotated, NaN in `predicted` is missing."""
-        if predicted.shape != truth.shape or truth.shape[-1:] != (2,):
-            raise ValueError(f"shapes {predicted.shape} and {truth.shape} are not (..., 2) and equal")
-        annotated = np.isfinite(truth).all(-1)
-        distance = np.linalg.norm(predicted[annotated] - truth[annotated], axis=-1)
-        found = distance[np.isfinite(distance)]
-        if not len(found):
-            return cls(len(distance), len(distance), np.nan, np.nan, np.nan)
-        return cls(
-            n=len(distance),
-            n_missing=len(distance) - len(found),
-            mean_distance=float(found.mean()),
-            root_mean_square=float(np.sqrt(np.mean(found**2))),
-            median=float(np.median(found)),
-        )
-
-
-@dataclass(frozen=True)
-class AveragePrecision:
-    """COCO's keypoint figures in [0, 1]; NaN where no instance has an annotated keypoint.
-
-    Attributes:
-        ap: Mean over the OKS thresholds 0.50, 0.55, ..., 0.95 ("mAP").
-        ap_50, ap_75: At one threshold.
-        ar: Average recall over the thresholds.
-    """
-
-    ap: float
-    ap_50: float
-    ap_75: float
-    ar: float
 
 
 @dataclass(frozen=True)
@@ -101,6 +40,7 @@ class Report:
         errors: Over all keypoints.
         per_keypoint: Over each annotated keypoint.
         precision: By OKS.
+        normalised: In units of a distance on the animal, where that was asked for.
         sigmas: Keypoint -> COCO sigma (k = 2 sigma), of the scored keypoints.
         sigma_source: Where they come from.
         provenance: Of the predictions: model, weights, operations.
@@ -118,6 +58,7 @@ class Report:
     sigmas: dict[str, float]
     sigma_source: str
     provenance: dict[str, Any]
+    normalised: NormalisedError | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN becomes None."""
@@ -149,7 +90,11 @@ class Report:
             f"OKS, sigma {spread}: mAP {p.ap:.3f}, AP50 {p.ap_50:.3f}, "
             f"AP75 {p.ap_75:.3f}, mean recall {p.ar:.3f}"
         )
-        return "\n".join([*head, *lines, foot])
+        ne = self.normalised
+        unit = (
+            [] if ne is None else [f"over the distance {' - '.join(ne.reference)}: {ne.mean:.3f} (n {ne.n})"]
+        )
+        return "\n".join([*head, *lines, foot, *unit])
 
 
 def evaluate_model(
@@ -159,6 +104,8 @@ def evaluate_model(
     split: str,
     bboxes: str = "model",
     keypoints: Sequence[str] | None = None,
+    normalise_by: tuple[str, str] | None = None,
+    **options: Any,
 ) -> Report:
     """Run a model on the images of a label set and score it.
 
@@ -169,6 +116,8 @@ def evaluate_model(
         bboxes: "model" finds the animals in the whole image; "labels" gives the model the boxes that
             training makes from the annotated keypoints (`training.batches.keypoint_box`).
         keypoints: Score only these.
+        normalise_by: Two keypoints whose annotated distance is the unit of the normalised error.
+        **options: Of `Model.predict`, e.g. those of `zoo.PAPER`.
 
     Raises:
         InputError: If the label set does not fit the model, or an image cannot be read.
@@ -177,10 +126,12 @@ def evaluate_model(
         raise InputError(f"bboxes is {bboxes!r}, must be 'model' or 'labels'")
     images = [str(record.image) for record in labels.records]
     if bboxes == "labels":
-        predictions = model.predict(images, bboxes_xywh=_label_boxes(labels))
+        predictions = model.predict(images, bboxes_xywh=_label_boxes(labels), **options)
     else:
-        predictions = model.predict(images)
-    return evaluate_predictions(predictions, labels, split=split, bboxes=bboxes, keypoints=keypoints)
+        predictions = model.predict(images, **options)
+    return evaluate_predictions(
+        predictions, labels, split=split, bboxes=bboxes, keypoints=keypoints, normalise_by=normalise_by
+    )
 
 
 def evaluate_predictions(
@@ -190,6 +141,7 @@ def evaluate_predictions(
     split: str,
     bboxes: str = "model",
     keypoints: Sequence[str] | None = None,
+    normalise_by: tuple[str, str] | None = None,
 ) -> Report:
     """Score predictions for the images of a label set, in its order.
 
@@ -203,12 +155,15 @@ def evaluate_predictions(
         split: As in `evaluate_model`.
         bboxes: As in `evaluate_model`.
         keypoints: As in `evaluate_model`.
+        normalise_by: As in `evaluate_model`.
 
     Raises:
         InputError: If vocabulary or number of images differ, a keypoint is unknown, or nothing is labelled.
     """
     vocabulary = predictions.vocabulary
     scored = _scored(vocabulary, labels, predictions, keypoints)
+    if normalise_by and not set(normalise_by) <= set(np.array(vocabulary.keypoints)[scored]):
+        raise InputError(f"normalise_by {', '.join(normalise_by)}: not among the scored keypoints")
     sigmas = vocabulary.sigmas
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     scenes: list[_Scene] = []
@@ -247,48 +202,8 @@ def evaluate_predictions(
         sigmas={vocabulary.keypoints[k]: float(sigmas[k]) for k in columns},
         sigma_source=vocabulary.sigma_source,
         provenance=predictions.provenance,
+        normalised=normalise_by and NormalisedError.of(predicted, truth, vocabulary.keypoints, normalise_by),
     )
-
-
-def oks(predicted: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """Object keypoint similarity (eq. 4, k = 2 sigma) of every individual with every instance.
-
-    Args:
-        predicted: (P, K, 2) px; a missing keypoint (NaN) counts as infinitely far.
-        truth: (N, K, 2) px; NaN where not annotated.
-        areas: (N,) px ** 2.
-        sigmas: (K,).
-
-    Returns:
-        (P, N) in [0, 1]; 0 for an instance without an annotated keypoint.
-    """
-    squared = ((predicted[:, None] - truth[None]) ** 2).sum(-1)
-    annotated = np.isfinite(truth).all(-1)
-    exponent = squared / (2 * areas[None, :, None] * (2 * sigmas) ** 2)
-    similarity = np.where(np.isfinite(exponent), np.exp(-np.nan_to_num(exponent)), 0.0)
-    return similarity.sum(-1) / np.maximum(annotated.sum(-1), 1)
-
-
-def match_individuals(
-    predicted: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
-) -> np.ndarray:
-    """Assign predicted individuals to labelled instances so that the sum of OKS is largest.
-
-    Poses that are too far for any OKS still count as that instance's if no better one is left: an
-    animal that was found but badly is an error in pixels, not a missing animal. Then the nearer one wins.
-
-    Returns:
-        (N,) int: index of each instance's individual, or -1 where there is none.
-    """
-    match = np.full(len(truth), -1)
-    if len(predicted) and len(truth):
-        distance = np.linalg.norm(predicted[:, None] - truth[None], axis=-1)
-        count = np.isfinite(distance).sum(-1)
-        mean = np.where(count, np.nansum(distance, -1) / np.maximum(count, 1), _FAR)
-        tie_break = 1e-6 / (1 + mean)  # far below any difference of OKS that matters
-        rows, columns = linear_sum_assignment(-(oks(predicted, truth, areas, sigmas) + tie_break))
-        match[columns] = rows
-    return match
 
 
 def extent(record: LabelRecord) -> np.ndarray:
@@ -427,7 +342,7 @@ def _coco_results(scenes: Sequence[_Scene]) -> list[dict[str, Any]]:
         for points, score in zip(scene.poses, scene.scores, strict=True):
             known = points[np.isfinite(points).all(-1)]
             size = np.ptp(known, axis=0)
-            triples = np.column_stack([np.nan_to_num(points, nan=_FAR), np.ones(len(points))])
+            triples = np.column_stack([np.nan_to_num(points, nan=FAR), np.ones(len(points))])
             found.append(
                 {
                     "id": len(found) + 1,

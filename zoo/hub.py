@@ -56,11 +56,12 @@ class _File:
         from huggingface_hub.utils import validate_repo_id
 
         try:
-            validate_repo_id(self.repository if "/" in self.repository else "/")
-        except HFValidationError as error:
-            raise InputError(
-                f"{self}: {self.repository!r} is no name of a repository; want owner/name"
-            ) from error
+            validate_repo_id(self.repository)
+            valid = "/" in self.repository  # old repositories without an owner are not for models of ours
+        except HFValidationError:
+            valid = False
+        if not valid:
+            raise InputError(f"{self}: {self.repository!r} is no name of a repository; want owner/name")
         for what, name in (("file", self.file), ("revision", self.revision)):
             path = PurePosixPath(name)
             if not name or "\\" in name or path.is_absolute() or ".." in path.parts:
@@ -145,26 +146,9 @@ def _download(wanted: _File, is_cached: bool) -> Path:
             wanted.repository, wanted.file, revision=wanted.revision, etag_timeout=_answer_seconds()
         )
     except (HTTPError, OSError, RuntimeError) as error:
-        kind = NotReachableError if _is_passing(error) else InputError
-        raise kind(f"{wanted}: {_reason(error)}") from error
+        kind, reason = _diagnosis(error)
+        raise kind(f"{wanted}: {reason}") from error
     return Path(path)
-
-
-def _is_passing(error: Exception) -> bool:
-    """Whether a download failed for the network's or the Hub's state, not for what was asked or the disk."""
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HTTPError,  # pyright: ignore[reportPrivateImportUsage]
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-    )
-
-    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in _TRY_LATER
-    kinds = (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, OfflineModeIsEnabled)
-    return isinstance(error, kinds)
 
 
 def _ask(wanted: _File) -> None:
@@ -188,38 +172,41 @@ def _answer_seconds() -> float:
     return chosen if chosen != constants.DEFAULT_ETAG_TIMEOUT else _ANSWER_SECONDS
 
 
-def _reason(error: Exception) -> str:
-    """Why a download failed, and what to do."""
+def _diagnosis(error: Exception) -> tuple[type[InputError], str]:
+    """Why a download failed and what to do; `NotReachableError` if that may pass by itself."""
     from huggingface_hub import constants
     from huggingface_hub.errors import (
         FileMetadataError,
         HfHubHTTPError,
-        HTTPError,  # pyright: ignore[reportPrivateImportUsage]
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
     )
 
-    cache = constants.HF_HUB_CACHE
+    hub, cache = constants.ENDPOINT, constants.HF_HUB_CACHE
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # it only says that the file is not cached either
     if isinstance(error, HfHubHTTPError):
-        return _refusal(error)
+        kind = NotReachableError if error.response.status_code in _TRY_LATER else InputError
+        return kind, _refusal(error)
     if isinstance(error, OfflineModeIsEnabled):
-        return f"is not in the cache ({cache}) and HF_HUB_OFFLINE is set; unset it once, with a network"
+        return NotReachableError, (
+            f"is not in the cache ({cache}) and HF_HUB_OFFLINE is set; unset it once, with a network"
+        )
     if isinstance(error, FileMetadataError):
-        return f"{constants.ENDPOINT} does not answer like a Hugging Face Hub; check HF_ENDPOINT and proxies"
+        return InputError, f"{hub} does not answer like a Hugging Face Hub; check HF_ENDPOINT and proxies"
     what = str(error).splitlines()[0] if str(error) else type(error).__name__
     number = error.errno if isinstance(error, OSError) else None
     if number in _DISK_FULL or "os error 28" in what:
-        return f"there is no space left in the cache ({cache}); free some, or set HF_HOME to another disk"
-    if number is not None and not isinstance(error, ConnectionError):
-        return f"cannot be written into the cache ({cache}: {what}); set HF_HOME to a folder of yours"
-    if isinstance(error, HTTPError | ConnectionError | TimeoutError | LocalEntryNotFoundError):
         return (
-            f"cannot be downloaded: {constants.ENDPOINT} cannot be reached or broke off ({what}); "
-            "check the network and try again"
+            InputError,
+            f"there is no space left in the cache ({cache}); free some, or set HF_HOME elsewhere",
         )
-    return f"the download failed ({what}); try again"
+    if number is not None and not isinstance(error, ConnectionError | TimeoutError):
+        return InputError, f"cannot be written into the cache ({cache}: {what}); set HF_HOME elsewhere"
+    return NotReachableError, (
+        f"cannot be downloaded: {hub} cannot be reached or broke off ({what}); "
+        "check the network and try again"
+    )
 
 
 def _refusal(error: HfHubHTTPError) -> str:
@@ -244,5 +231,6 @@ def _refusal(error: HfHubHTTPError) -> str:
         return f"its repository on {hub} has no such file at this revision; check its name"
     status = error.response.status_code
     if status in (401, 403):
-        return f"{hub} refuses access (status {status}); {log_in}"
-    return f"{hub} answers with status {status}; try again later"
+        return f"{hub} refuses access (status {status}): no such repository, or it is private; {log_in}"
+    remedy = "try again later" if status in _TRY_LATER else "check HF_ENDPOINT and the file's name"
+    return f"{hub} answers with status {status}; {remedy}"

@@ -181,8 +181,9 @@ def _official(path: Path, content: bytes, part: Part | None) -> tuple[Part, Tens
     """The part and our names -> tensors of a published checkpoint; `part` is the one expected, if any."""
     model = _model_of(path, _unpickled(path, content))
     found, rules = _layout(path, model)
-    if part not in (None, found):
-        raise InputError(f"{path}: has the weights of a {found}, want those of a {part}")
+    if part is not None and part != found:
+        kinds = {"pose": "a pose network", "detector": "a detector"}
+        raise InputError(f"{path}: has the weights of {kinds[found]}, want those of {kinds[part]}")
     return found, _renamed(path, _checked(model, f"{path}"), rules)
 
 

@@ -3,7 +3,8 @@
 Two passes over the poses of all frames (never over the pixels):
 
 1. Tracklets. Detections of neighbouring frames are matched by the Hungarian algorithm on box overlap
-   and keypoint distance; a tracklet survives gaps of `max_gap` frames.
+   and keypoint distance, each animal being expected where its velocity takes it; a tracklet survives gaps
+   of `max_gap` frames.
 2. Individuals. Their number is given, or it is the largest number of animals that is seen together in
    at least `min_presence` of the frames that show any. In frames with more detections those of the
    weaker tracklets (less confidence in total) are dropped, and tracklets are strung together to
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ from scipy.optimize import linear_sum_assignment
 
 from superset_vocab.errors import InputError, all_problems
 
+_NEW = 0.4  # share of the newest displacement in the smoothed velocity
+_INERTIA = 5  # frames over which an unseen animal is thought to keep its velocity
 _UNUSED, _RESERVED = 1e4, 1e6  # costs of a slot: far above any distance in body lengths
 
 
@@ -161,11 +164,31 @@ def distinct(animals: Animals, min_distance: float) -> np.ndarray:
 
 @dataclass
 class _Track:
-    """A tracklet while it grows."""
+    """A tracklet while it grows.
+
+    Attributes:
+        frame: The last frame in which it was seen.
+        animals, place: All animals of that frame, and which of them it is.
+        velocity: (2,) px per frame, smoothed.
+    """
 
     frame: int
     animals: Animals
     place: int
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
+
+    def go_on(self, t: int, animals: Animals, place: int) -> _Track:
+        """The tracklet with its animal in a later frame."""
+        moved = _centre(animals, place) - _centre(self.animals, self.place)
+        velocity = (1 - _NEW) * self.velocity + _NEW * moved / (t - self.frame)
+        return _Track(t, animals, place, velocity)
+
+    def expected(self, t: int) -> Animals:
+        """The animal alone, where its velocity takes it until frame t: no farther than a few frames."""
+        shift = (self.velocity * min(t - self.frame, _INERTIA)).astype(np.float32)
+        one = self.animals.take([self.place])
+        bbox = one.bbox_xywh + np.concatenate([shift, np.zeros(2, np.float32)])
+        return Animals(one.keypoints + shift, one.confidence, bbox, one.bbox_confidence)
 
 
 def _tracklets(frames: Sequence[Animals] | AnimalFrames, tracking: Tracking) -> list[np.ndarray]:
@@ -177,26 +200,31 @@ def _tracklets(frames: Sequence[Animals] | AnimalFrames, tracking: Tracking) -> 
         active = {k: a for k, a in active.items() if t - a.frame <= tracking.max_gap + 1}
         keys = list(active)
         labels = np.full(len(animals.bbox_xywh), -1)
-        for row, column in _match([active[k] for k in keys], animals, tracking.max_distance):
+        expected = [active[k].expected(t) for k in keys]
+        for row, column in _match(expected, animals, tracking.max_distance):
             labels[column] = keys[row]
-        for place in range(len(labels)):
-            if labels[place] < 0:
-                labels[place] = count
-                count += 1
-            active[int(labels[place])] = _Track(t, animals, place)
+            active[keys[row]] = active[keys[row]].go_on(t, animals, column)
+        for place in np.flatnonzero(labels < 0):
+            labels[place] = count
+            active[count] = _Track(t, animals, int(place))
+            count += 1
         result.append(labels)
     return result
 
 
-def _match(tracks: list[_Track], animals: Animals, max_distance: float) -> list[tuple[int, int]]:
-    """Pairs (track, detection) of least total cost, without those that are too far apart."""
+def _match(tracks: list[Animals], animals: Animals, max_distance: float) -> list[tuple[int, int]]:
+    """Pairs (track, detection) of least total cost, without those that are too far apart.
+
+    Args:
+        tracks: The one animal of each track, where it is expected.
+        animals: The detections.
+        max_distance: In body lengths.
+    """
     n = len(animals.bbox_xywh)
     if not tracks or not n:
         return []
-    overlap = np.array(
-        [[_iou(a.animals.bbox_xywh[a.place], box) for box in animals.bbox_xywh] for a in tracks]
-    )
-    distance = np.array([[_distance(a.animals, a.place, animals, j) for j in range(n)] for a in tracks])
+    overlap = np.array([[_iou(a.bbox_xywh[0], box) for box in animals.bbox_xywh] for a in tracks])
+    distance = np.array([[_distance(a, 0, animals, j) for j in range(n)] for a in tracks])
     near = distance <= max_distance
     cost = np.where(near, 1 - overlap + distance / max_distance, _UNUSED)
     rows, columns = linear_sum_assignment(cost)
@@ -263,6 +291,14 @@ def _distance(a: Animals, i: int, b: Animals, j: int) -> float:
         centres = [x[:2] + x[2:] / 2 for x in (a.bbox_xywh[i], b.bbox_xywh[j])]
         mean = float(np.linalg.norm(centres[0] - centres[1]))
     return mean / max(size, 1.0)
+
+
+def _centre(animals: Animals, i: int) -> np.ndarray:
+    """(2,) mean of an animal's keypoints weighted by confidence; else the middle of its box."""
+    weight = np.nan_to_num(animals.confidence[i]) * np.isfinite(animals.keypoints[i]).all(-1)
+    if weight.sum() <= 1e-6:
+        return animals.bbox_xywh[i, :2] + animals.bbox_xywh[i, 2:] / 2
+    return (np.nan_to_num(animals.keypoints[i]) * weight[:, None]).sum(0) / weight.sum()
 
 
 def _area(box: np.ndarray) -> float:

@@ -13,13 +13,18 @@ norm eps 1e-5, scale norm eps 1e-5, hard sigmoid clip(x / 6 + 1 / 2, 0, 1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from zoo.networks.heatmap_heads import check_outputs, check_size, size_of
+
 # The four stages at full width and depth (P5): channels, blocks, shortcut in a block, pyramid pooling.
 _STAGES = ((128, 3, True, False), (256, 6, True, False), (512, 6, True, False), (1024, 3, False, True))
 _STEM_CHANNELS = 64
+_STRIDE = 32
 
 
 class ConvNorm(nn.Module):
@@ -238,19 +243,19 @@ class RTMPose(nn.Module):
 
     Args:
         n_keypoints: K.
-        size_wh: Width and height of the input in pixels, multiples of 32; the head fits no other size.
+        size_wh: The only image size it takes, pixels; multiples of 32.
         split_ratio: Bins of each axis per pixel of the input (SimCC's splitting factor).
         deepen, widen: Those of `CSPNeXt`.
         hidden, expansion, s: Sizes in the head, see `GatedAttention`.
 
     Raises:
-        ValueError: If the input size is no multiple of 32.
+        InputError: If there are no keypoints or the image size is not in multiples of 32.
     """
 
     def __init__(
         self,
         n_keypoints: int,
-        size_wh: tuple[int, int] = (256, 256),
+        size_wh: Sequence[int] = (256, 256),
         split_ratio: int = 2,
         deepen: float = 0.33,
         widen: float = 0.5,
@@ -259,13 +264,11 @@ class RTMPose(nn.Module):
         s: int = 128,
     ) -> None:
         super().__init__()
-        width, height = size_wh
-        if width % 32 or height % 32 or min(width, height) < 32:
-            raise ValueError(f"size_wh {width} x {height} is not in multiples of 32 pixels")
-        self.size_wh = (width, height)
+        check_outputs({"keypoints": n_keypoints}, "rtmpose")
+        width, height = self.size_wh = size_of(size_wh, _STRIDE, "rtmpose")
         self.backbone = CSPNeXt(deepen, widen)
         bins_wh = (width * split_ratio, height * split_ratio)
-        cells_wh = (width // 32, height // 32)
+        cells_wh = (width // _STRIDE, height // _STRIDE)
         channels = self.backbone.channels
         self.head = SimCCHead(channels, n_keypoints, cells_wh, bins_wh, hidden, expansion, s)
         self._initialise()
@@ -292,12 +295,8 @@ class RTMPose(nn.Module):
             stands for i / split_ratio pixels (`zoo.simcc`).
 
         Raises:
-            ValueError: If the images have another size.
+            InputError: If the images have another size.
         """
-        if images.shape[-2:] != self.size_wh[::-1]:
-            raise ValueError(
-                f"images of {images.shape[-1]} x {images.shape[-2]} pixels; this network takes "
-                f"{self.size_wh[0]} x {self.size_wh[1]}"
-            )
+        check_size(images, self.size_wh, "rtmpose")
         x, y = self.head(self.backbone(images))
         return {"simcc_x": x, "simcc_y": y}

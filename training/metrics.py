@@ -1,0 +1,149 @@
+"""The figures of an evaluation: distances in pixels or in eye-to-nose distances, and similarity (OKS).
+
+Two figures are called RMSE in the literature. DeepLabCut's, and with it the SuperAnimal paper's, is the
+mean Euclidean distance over all annotated keypoints pooled; here `mean_distance`. The root of the mean
+square is `root_mean_square`. A keypoint that is annotated but not predicted has no distance; it is
+counted in `n_missing`, and a figure is never shown without it.
+
+OKS is eq. 4 of the paper as pycocotools computes it: k_i = 2 sigma_i, s ** 2 = width x height of the
+label's box. An instance without a box gets the extent of its annotated keypoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+FAR = 1e6
+"""Pixels; stands where a coordinate is needed for a keypoint that was not predicted."""
+
+
+@dataclass(frozen=True)
+class PixelErrors:
+    """Distances between predicted and annotated keypoints, pooled over everything.
+
+    Attributes:
+        n: Annotated keypoints.
+        n_missing: Those of them that were not predicted; all figures are over the other ones.
+        mean_distance: In pixels; the "RMSE" of DeepLabCut and of the paper. NaN if there is none.
+        root_mean_square: In pixels.
+        median: In pixels.
+    """
+
+    n: int
+    n_missing: int
+    mean_distance: float
+    root_mean_square: float
+    median: float
+
+    @classmethod
+    def of(cls, predicted: np.ndarray, truth: np.ndarray) -> PixelErrors:
+        """From (..., 2) pixels each; NaN in `truth` is not annotated, NaN in `predicted` is missing."""
+        if predicted.shape != truth.shape or truth.shape[-1:] != (2,):
+            raise ValueError(f"shapes {predicted.shape} and {truth.shape} are not (..., 2) and equal")
+        annotated = np.isfinite(truth).all(-1)
+        distance = np.linalg.norm(predicted[annotated] - truth[annotated], axis=-1)
+        found = distance[np.isfinite(distance)]
+        if not len(found):
+            return cls(len(distance), len(distance), np.nan, np.nan, np.nan)
+        return cls(
+            n=len(distance),
+            n_missing=len(distance) - len(found),
+            mean_distance=float(found.mean()),
+            root_mean_square=float(np.sqrt(np.mean(found**2))),
+            median=float(np.median(found)),
+        )
+
+
+@dataclass(frozen=True)
+class NormalisedError:
+    """Distances over the size of the animal, as Horse-10 reports them (paper, "Normalized error").
+
+    Attributes:
+        reference: The two keypoints whose annotated distance is the unit, e.g. eye and nose.
+        n: Keypoints counted: annotated, predicted, on an instance with a known unit.
+        n_own, n_median: Instances whose own unit was annotated, and those that took the median of the others.
+        mean: Mean distance in units; NaN if nothing was counted.
+    """
+
+    reference: tuple[str, str]
+    n: int
+    n_own: int
+    n_median: int
+    mean: float
+
+    @classmethod
+    def of(
+        cls, predicted: np.ndarray, truth: np.ndarray, names: tuple[str, ...], reference: tuple[str, str]
+    ) -> NormalisedError:
+        """From (N, K, 2) pixels each, as in `PixelErrors.of`, and the names of the K keypoints."""
+        first, second = (names.index(name) for name in reference)
+        unit = np.linalg.norm(truth[:, first] - truth[:, second], axis=-1)
+        own = np.isfinite(unit) & (unit > 0)
+        present = np.isfinite(truth).all(-1).any(-1)
+        if not own.any():
+            return cls(reference, 0, 0, 0, np.nan)
+        unit = np.where(own, unit, np.median(unit[own]))
+        ratio = np.linalg.norm(predicted - truth, axis=-1) / unit[:, None]
+        found = ratio[np.isfinite(ratio)]
+        mean = float(found.mean()) if len(found) else np.nan
+        return cls(reference, len(found), int((own & present).sum()), int((~own & present).sum()), mean)
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """COCO's keypoint figures in [0, 1]; NaN where no instance has an annotated keypoint.
+
+    Attributes:
+        ap: Mean over the OKS thresholds 0.50, 0.55, ..., 0.95 ("mAP").
+        ap_50, ap_75: At one threshold.
+        ar: Average recall over the thresholds.
+    """
+
+    ap: float
+    ap_50: float
+    ap_75: float
+    ar: float
+
+
+def oks(predicted: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+    """Object keypoint similarity (eq. 4, k = 2 sigma) of every individual with every instance.
+
+    Args:
+        predicted: (P, K, 2) px; a missing keypoint (NaN) counts as infinitely far.
+        truth: (N, K, 2) px; NaN where not annotated.
+        areas: (N,) px ** 2.
+        sigmas: (K,).
+
+    Returns:
+        (P, N) in [0, 1]; 0 for an instance without an annotated keypoint.
+    """
+    squared = ((predicted[:, None] - truth[None]) ** 2).sum(-1)
+    annotated = np.isfinite(truth).all(-1)
+    exponent = squared / (2 * areas[None, :, None] * (2 * sigmas) ** 2)
+    similarity = np.where(np.isfinite(exponent), np.exp(-np.nan_to_num(exponent)), 0.0)
+    return similarity.sum(-1) / np.maximum(annotated.sum(-1), 1)
+
+
+def match_individuals(
+    predicted: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
+) -> np.ndarray:
+    """Assign predicted individuals to labelled instances so that the sum of OKS is largest.
+
+    Poses that are too far for any OKS still count as that instance's if no better one is left: an
+    animal that was found but badly is an error in pixels, not a missing animal. Then the nearer one wins.
+
+    Returns:
+        (N,) int: index of each instance's individual, or -1 where there is none.
+    """
+    match = np.full(len(truth), -1)
+    if len(predicted) and len(truth):
+        distance = np.linalg.norm(predicted[:, None] - truth[None], axis=-1)
+        count = np.isfinite(distance).sum(-1)
+        mean = np.where(count, np.nansum(distance, -1) / np.maximum(count, 1), FAR)
+        tie_break = 1e-6 / (1 + mean)  # far below any difference of OKS that matters
+        rows, columns = linear_sum_assignment(-(oks(predicted, truth, areas, sigmas) + tie_break))
+        match[columns] = rows
+    return match
