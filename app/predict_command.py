@@ -30,8 +30,8 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     predict = commands.add_parser(
         "predict",
         help="poses, tables and a labelled video from images or videos",
-        description="Writes <input>.<model>_<variant>.h5, .csv and .coco.json with their provenance, and for a "
-        "video a labelled one, into the output folder.",
+        description="Writes <input>.<model>_<variant>.h5, .csv and .coco.json with their provenance, and "
+        "for a video a labelled one, into the output folder.",
     )
     predict.add_argument(
         "inputs", nargs="+", type=Path, metavar="INPUT", help="video, image or folder of images"

@@ -36,7 +36,7 @@ def train_stages(out: Path, stages: Mapping[str, str]) -> None:
 
 
 def pack(out: Path, name: str, parts: Mapping[str, str], stages: Mapping[str, str], made_by: str) -> str:
-    """Put trained networks into one embedded weights file, its hash into the model's spec, and write the record.
+    """Put trained networks into one weights file, its hash into the model's spec, and write the record.
 
     Args:
         out: Folder of the runs.

@@ -90,7 +90,8 @@ def main() -> None:
     for seed, result in measure(range(n)):
         results.append(result)
         print(
-            f"seed {seed}: {result.meetings} meetings, {result.swaps} swaps, {100 * result.missing:.1f} % missing",
+            f"seed {seed}: {result.meetings} meetings, {result.swaps} swaps, "
+            f"{100 * result.missing:.1f} % missing",
             flush=True,
         )
     print(

@@ -55,7 +55,7 @@ FORMATS: dict[str, Format] = {
         ),
         Format(
             "yolo-pose",
-            "a YOLO-pose folder with train, valid, val or test, and data.yaml or keypoint_names_inferred.json",
+            "a YOLO-pose folder with train, valid or test, and data.yaml or keypoint_names_inferred.json",
             yolo_pose.detect,
             yolo_pose.read,
         ),

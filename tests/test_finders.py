@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import K, SIDE, SquareDetector, fake_model, square_frame
+from fakes import SIDE, K, SquareDetector, fake_model, square_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -151,7 +151,7 @@ box_values = st.tuples(
 
 @given(box_values, st.sampled_from([1.0, 1.25]))
 def test_published_crop_shows_what_its_coordinates_say(box: np.ndarray, context: float) -> None:
-    """A ramp image: the value under a crop pixel is its image position, to the half pixel that resizing moves."""
+    """A ramp image: the value under a crop pixel is its position in the image."""
     image = np.tile(np.arange(160, dtype=np.uint8), (120, 1))
     pixels, matrix = published_crop(image, box, 64, context)
     side = 64 / matrix[0, 0]
@@ -179,7 +179,9 @@ def test_the_two_crops_show_the_same_square() -> None:
 
 
 def test_huge_boxes_need_no_huge_crops() -> None:
-    pixels, matrix = published_crop(np.full((50, 50, 3), 200, np.uint8), np.array([-9e6, 0, 2e7, 9.0]), 32, 1.0)
+    pixels, matrix = published_crop(
+        np.full((50, 50, 3), 200, np.uint8), np.array([-9e6, 0, 2e7, 9.0]), 32, 1.0
+    )
     assert pixels.shape == (32, 32, 3)
     assert np.isfinite(matrix).all()
 

@@ -131,9 +131,7 @@ def test_the_embedded_ones_stand_in_with_one_warning(
 
 
 def test_strict_is_an_error(hub: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        InputError, match="m_large: large_pose.safetensors: no network; connect to the internet"
-    ):
+    with pytest.raises(InputError, match=r"m_large: large_pose\.safetensors: no network; connect to"):
         zoo.load("m", device="cpu", allow_embedded=False)
     monkeypatch.setenv("ZOO_STRICT", "1")
     with pytest.raises(InputError, match="no network"):

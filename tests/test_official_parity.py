@@ -35,7 +35,7 @@ BOXES = np.array(
     dtype=np.float32,
 )
 TIE = 2e-3
-"""Maxima that differ by less than this share of a map's range: batches and memory layouts round differently."""
+"""Maxima that differ by less than this share of a map's range: batches of other sizes round differently."""
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 

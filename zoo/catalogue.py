@@ -18,7 +18,7 @@ effect.
     network = "compact_unet"           # a name that zoo.networks.build knows
     options = {outputs = {heatmaps = 27}}                     # its keyword arguments
     input = {size = 128, stride = 2, context = 1.5}           # those of zoo.pose.TopDownPose
-    weights = {file = "....safetensors", sha256 = "..."}      # in zoo/weights, or with `repository` on the Hub
+    weights = {file = "....safetensors", sha256 = "..."}      # embedded, or with `repository` on the Hub
 
     [detectors.compact]                # the first one is the default
     network = "compact_unet"           # a name that zoo.detector_networks.build_detector knows
@@ -136,6 +136,11 @@ class ModelSpec:
     def embedded(self) -> bool:
         """Whether the model runs from the installed package alone."""
         return all(part.weights.embedded for part in (self.pose, *self.detectors.values()))
+
+    @property
+    def bottom_up(self) -> bool:
+        """Whether one network finds the keypoints of all animals, without a detector."""
+        return not self.detectors
 
     @property
     def default_detector(self) -> str:

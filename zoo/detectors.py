@@ -39,8 +39,8 @@ class HeatmapDetector:
     The frame is fitted whole into the network's input, so one small pass sees all animals.
 
     Args:
-        network: Standardised images (B, 1 or 3, H, W) -> {"heatmaps": (B, 1, h, w) logits, "size": (B, 2, h, w)},
-            sizes as the logarithm of width and height over the input's width.
+        network: Standardised images (B, 1 or 3, H, W) -> {"heatmaps": (B, 1, h, w) logits,
+            "size": (B, 2, h, w)}, sizes as the logarithm of width and height over the input's width.
         size_wh: Width and height of the network's input.
         stride: Input pixels per cell.
         grey: Whether the network takes one channel of luminance instead of RGB.

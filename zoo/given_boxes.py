@@ -328,9 +328,9 @@ def _category_id(category: int | str, index: Mapping[str, Any] | None, path: Pat
         return category
     listed = (index or {}).get("categories")
     entries = [c for c in listed if isinstance(c, dict)] if isinstance(listed, list) else []
-    known = {c["name"]: c.get("id") for c in entries if isinstance(c.get("name"), str)}
+    known = {c.get("name"): c["id"] for c in entries if isinstance(c.get("id"), int)}
     if category not in known:
-        there = ", ".join(map(repr, sorted(known)))
+        there = ", ".join(sorted(map(repr, known)))
         found = f"there are: {there}" if there else "the file has no names of categories; give its number"
         raise InputError(f"{path}: no category {category!r}; {found}")
     return known[category]

@@ -25,6 +25,7 @@ from torch import nn
 
 from superset_vocab import InputError, load_vocabulary
 from superset_vocab.errors import all_problems
+from zoo.bottom_up import BottomUpPose
 from zoo.catalogue import ModelSpec, NetworkSpec, WeightsSpec, find_model, suggest, variants_of
 from zoo.detectors import Detector
 from zoo.hub import NotReachableError, fetch
@@ -86,8 +87,12 @@ def load_model(request: Request) -> Model:
     vocabulary = load_vocabulary(spec.vocabulary)
     network = _filled(_build_pose(pose.spec), pose, "pose", device)
     weights = {"pose": pose.provenance()}
-    runner = TopDownPose(network, flip_index=vocabulary.flip_index, device=device, **pose.spec.input)
-    name, found = _load_detector(request, detector, device, weights)
+    if spec.bottom_up:
+        runner = BottomUpPose(network, skeleton=vocabulary.bones, device=device, **pose.spec.input)
+        name, found = "", None
+    else:
+        runner = TopDownPose(network, flip_index=vocabulary.flip_index, device=device, **pose.spec.input)
+        name, found = _load_detector(request, detector, device, weights)
     return Model(
         spec=spec,
         vocabulary=vocabulary,
@@ -179,7 +184,11 @@ def _boxes_file(request: Request) -> list[str]:
 
 
 def _choose_detector(request: Request, spec: ModelSpec, pose: Part) -> Part | None:
-    """The detector's entry and weights; None where a file of boxes or the whole frame is wanted."""
+    """The detector's entry and weights; None for bottom-up, and where boxes or the whole frame are wanted."""
+    if spec.bottom_up:
+        if request.detector is not None or request.detector_weights is not None:
+            raise InputError(f"{spec.full_name} is a bottom-up model, which needs no detector; name none")
+        return None
     if request.detector == _NONE or _boxes_file(request):
         if request.detector_weights is not None:
             raise InputError(

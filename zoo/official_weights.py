@@ -20,6 +20,7 @@ import json
 import pickle
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,8 @@ from superset_vocab.files import atomic_path
 Part = Literal["pose", "detector"]
 Tensors = dict[str, torch.Tensor]
 
-# What torch.load raises on an archive whose checksums are right but whose content is not what it expects;
-# a pickle that was made to be wrong can make its unpickler stumble anywhere.
+# What reading an archive, and torch.load on one whose checksums are right, can raise: an archive or a pickle
+# that was made to be wrong can make them stumble anywhere.
 _LOAD_ERRORS = (RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, OSError)
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # float32 holds all of them exactly
 
@@ -194,7 +195,7 @@ def _unpickled(path: Path, content: bytes) -> object:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             wrong = archive.testzip()  # torch.load does not look at the checksums
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, *_LOAD_ERRORS) as error:
         raise InputError(
             f"{path}: is damaged or was cut off after {len(content)} bytes ({error}); get it again"
         ) from error

@@ -116,11 +116,11 @@ class TimmHeatmaps(nn.Module):
         backbone_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        outputs = check_outputs(outputs, f"timm_heatmaps ({backbone})")
+        outputs = check_outputs(outputs, f"timm_heatmap ({backbone})")
         self.backbone = create_backbone(
             backbone, pretrained, features_only=True, out_indices=(feature_index,), **(backbone_options or {})
         )
-        self._name, self.output_stride = f"timm_heatmaps ({backbone})", output_stride
+        self._name, self.output_stride = f"timm_heatmap ({backbone})", output_stride
         channels, self._feature_stride = (
             self.backbone.feature_info.channels()[0],
             self.backbone.feature_info.reduction()[0],

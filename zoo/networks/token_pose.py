@@ -180,19 +180,19 @@ class PlainViT(nn.Module):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
-        outputs = check_outputs(outputs, "plain_vit")
-        width, height = size_of(size_wh, 1, "plain_vit")
+        outputs = check_outputs(outputs, "vit")
+        width, height = size_of(size_wh, 1, "vit")
         self.backbone = create_backbone(
             variant, pretrained, num_classes=0, global_pool="", img_size=(height, width)
         )
         if not isinstance(self.backbone, VisionTransformer):
             raise InputError(
-                f"network plain_vit: {variant!r} is no plain vision transformer; use e.g. "
-                f"variant = 'vit_base_patch16_224', or the network timm_heatmaps"
+                f"network vit: {variant!r} is no plain vision transformer; use e.g. "
+                f"variant = 'vit_base_patch16_224', or the network timm_heatmap"
             )
         patch = self.backbone.patch_embed.patch_size[0]
-        self.size_wh = size_of(size_wh, patch, "plain_vit")
-        n_steps = n_doublings(patch, output_stride, "plain_vit")
+        self.size_wh = size_of(size_wh, patch, "vit")
+        n_steps = n_doublings(patch, output_stride, "vit")
         self.upsample = deconvolutions(self.backbone.embed_dim, head_width, n_steps)
         self.heads = pointwise_heads(outputs, head_width if n_steps else self.backbone.embed_dim)
 
@@ -205,7 +205,7 @@ class PlainViT(nn.Module):
         Returns:
             Name -> (B, n, H / output_stride, W / output_stride).
         """
-        check_size(images, self.size_wh, "plain_vit")
+        check_size(images, self.size_wh, "vit")
         patches = self.backbone.forward_features(images)[:, self.backbone.num_prefix_tokens :]
         features = self.upsample(patches.transpose(1, 2).unflatten(2, self.backbone.patch_embed.grid_size))
         return {name: head(features) for name, head in self.heads.items()}
