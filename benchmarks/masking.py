@@ -62,8 +62,16 @@ def errors(weights: Path, recipe, records: tuple) -> dict[str, float]:
     network = build(recipe.network.name, **recipe.network.options)
     network.load_state_dict(load_file(weights))
     batch = recipe.batch
-    pose = TopDownPose(network.eval(), size=batch.input_size[0], stride=batch.stride, context=batch.context)
-    index = load_vocabulary("superanimal_topviewmouse").index
+    vocabulary = load_vocabulary("superanimal_topviewmouse")
+    pose = TopDownPose(
+        network.eval(),
+        flip_index=vocabulary.flip_index,
+        size=batch.input_size[0],
+        stride=batch.stride,
+        context=batch.context,
+        grey=batch.grey,
+    )
+    index = vocabulary.index
     everything = np.ones(len(index), bool)
     frames = [cv2.cvtColor(cv2.imread(str(r.image)), cv2.COLOR_BGR2RGB) for r in records]  # pyright: ignore
     found = pose(frames, [keypoint_box(record.keypoints, everything) for record in records])

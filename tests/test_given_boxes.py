@@ -84,7 +84,7 @@ def test_a_path_goes_before_a_name(tmp_path):
         boxes.run(("a.png", "c.png"))
     with pytest.raises(InputError, match=r"boxes.json: image 'b/a.png' is not among the 2 images"):
         CocoBoxes.from_file(path, score_threshold=0.5).run(("b.png", "c.png"))
-    with pytest.raises(InputError, match=r"boxes of named images \('b/a.png'.*index of the frame"):
+    with pytest.raises(InputError, match=r"boxes are of named images \('b/a.png'.*index of the frame"):
         boxes.run()(frames(1))
 
 

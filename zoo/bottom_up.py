@@ -92,8 +92,7 @@ def _to_image(found: Individuals, matrix: np.ndarray) -> Animals:
     keypoints = apply_matrix(found.keypoints.astype(np.float64), invert_matrix(matrix)).astype(np.float32)
     boxes = np.zeros((len(found), 4), np.float32)
     for n, points in enumerate(keypoints):
-        points = points[np.isfinite(points).all(-1)]
-        low, high = points.min(0), points.max(0)
-        grow = _BOX_MARGIN * max(float((high - low).max()), 1.0)
-        boxes[n] = (*(low - grow), *(high - low + 2 * grow))
+        low, size = np.nanmin(points, axis=0), np.nanmax(points, axis=0) - np.nanmin(points, axis=0)
+        grow = _BOX_MARGIN * max(float(np.max(size)), 1.0)
+        boxes[n] = np.concatenate([low - grow, size + 2 * grow])
     return Animals(keypoints, found.confidence, boxes, found.individual_confidence)

@@ -28,6 +28,7 @@ from superset_vocab.errors import all_problems
 from zoo.bottom_up import BottomUpPose
 from zoo.catalogue import ModelSpec, NetworkSpec, WeightsSpec, find_model, suggest, variants_of
 from zoo.detectors import Detector
+from zoo.given_boxes import CocoBoxes, WholeFrame
 from zoo.hub import NotReachableError, fetch
 from zoo.model import Model
 from zoo.official_weights import read_any
@@ -120,22 +121,30 @@ def _choose_pose(request: Request) -> tuple[ModelSpec, Part]:
             locate(part.weights)
         return spec, Part(spec.pose, locate(spec.pose.weights))
     except NotReachableError as error:
-        embedded = [other for other in variants_of(request.name) if other.embedded]
-        how = f"connect to the internet once, or download {spec.pose.weights.file} elsewhere and give it as weights="
-        if not embedded:
-            raise InputError(f"{spec.full_name}: {error}; there are no embedded weights for it") from error
-        if request.strict:
-            raise InputError(
-                f"{spec.full_name}: {error}; {how}, or allow the embedded variant {embedded[0].variant!r}"
-            ) from error
-        warnings.warn(
-            f"loaded the embedded {embedded[0].full_name}, a small and less accurate network, because "
-            f"{spec.full_name} cannot be had ({error}). To get it, {how}. "
-            f"To take the embedded one without this warning: variant={embedded[0].variant!r}",
-            EmbeddedWeightsWarning,
-            stacklevel=4,
-        )
-        return embedded[0], Part(embedded[0].pose, embedded[0].pose.weights.path)
+        stand_in = _stand_in(request, spec, error)
+        return stand_in, Part(stand_in.pose, stand_in.pose.weights.path)
+
+
+def _stand_in(request: Request, spec: ModelSpec, error: NotReachableError) -> ModelSpec:
+    """The embedded variant in place of one that cannot be had, with the warning; or the error."""
+    embedded = [other for other in variants_of(request.name) if other.embedded]
+    file = spec.pose.weights.file
+    how = f"connect to the internet once, or download {file} elsewhere and give it as weights="
+    if not embedded:
+        raise InputError(f"{spec.full_name}: {error}; {how} (there are no embedded weights)") from error
+    variant = embedded[0].variant
+    if request.strict:
+        raise InputError(
+            f"{spec.full_name}: {error}; {how}, or allow the embedded variant {variant!r}"
+        ) from error
+    warnings.warn(
+        f"loaded the embedded {embedded[0].full_name}, a small and less accurate network, because "
+        f"{spec.full_name} cannot be had ({error}). To get it, {how}. "
+        f"To take the embedded one without this warning: variant={variant!r}",
+        EmbeddedWeightsWarning,
+        stacklevel=5,
+    )
+    return embedded[0]
 
 
 def locate(weights: WeightsSpec) -> Path:
@@ -216,7 +225,7 @@ def _choose_detector(request: Request, spec: ModelSpec, pose: Part) -> Part | No
             raise
         warnings.warn(
             f"loaded the embedded detector {stand_in!r} in place of {name!r}, which cannot be had ({error}); "
-            f"give its file as detector_weights=, or choose detector={stand_in!r} to take it without this warning",
+            f"give its file as detector_weights=, or choose detector={stand_in!r}",
             EmbeddedWeightsWarning,
             stacklevel=4,
         )
@@ -225,10 +234,9 @@ def _choose_detector(request: Request, spec: ModelSpec, pose: Part) -> Part | No
 
 def _load_detector(
     request: Request, part: Part | None, device: torch.device, weights: dict[str, dict[str, str]]
-) -> tuple[str, Detector]:
+) -> tuple[str, Detector | CocoBoxes]:
     """Name and detector; adds its weights to the provenance."""
     from zoo.detector_networks import build_detector
-    from zoo.given_boxes import CocoBoxes, WholeFrame
 
     if part is None:
         assert request.detector is not None

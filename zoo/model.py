@@ -24,7 +24,7 @@ from zoo.finders import (
     SparseTopDown,
     boxes_per_frame,
 )
-from zoo.given_boxes import CocoBoxes
+from zoo.given_boxes import BoxRun, CocoBoxes
 from zoo.inputs import FrameSource, Source, open_source
 from zoo.pose import TopDownPose
 from zoo.prefetch import prefetch
@@ -43,7 +43,7 @@ class Model:
         spec: The catalogue's entry.
         vocabulary: Names of the keypoints that it predicts.
         pose: Finds the keypoints in boxes, or, of a bottom-up model, in whole frames.
-        detector: Finds the boxes of animals; None for a bottom-up model.
+        detector: Finds the boxes of animals; boxes of a file; or None for a bottom-up model.
         detector_name: Which one, for the provenance and the names of files.
         bbox_threshold: Detections below this confidence are no animals, in [0, 1].
         weights: What was loaded for each part, for the provenance: file, SHA-256, repository, revision.
@@ -53,7 +53,7 @@ class Model:
     spec: ModelSpec
     vocabulary: Vocabulary
     pose: PoseEstimator | BottomUpEstimator
-    detector: Detector | None = None
+    detector: Detector | CocoBoxes | None = None
     detector_name: str = ""
     bbox_threshold: float = 0.0
     weights: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -109,12 +109,13 @@ class Model:
         options.check(boxes_given=bboxes_xywh is not None, bottom_up=self.detector is None)
         stream = open_source(source)
         options.check_stream(stream)
-        if isinstance(self.detector, CocoBoxes):
-            self.detector.restart(stream.n_frames or None)
-        finder = self._finder(options, stream.in_time, bboxes_xywh)
+        boxes = self.detector.run(stream.images) if isinstance(self.detector, CocoBoxes) else None
+        finder = self._finder(options, stream.in_time, bboxes_xywh, boxes)
         run = _Run()
         for frames in _batches(stream, batch_size, progress):
             run.extend(frames, finder(frames))
+        if boxes is not None:
+            boxes.finish()
         operations = _end_of_video(stream, allow_truncated)
         animals = run.finish()
         if isinstance(finder, GivenBoxes):
@@ -124,8 +125,8 @@ class Model:
         operations += [*finder.operations(), self._crop_and_decode(options), *([last] if last else [])]
         return self._assemble(animals, np.concatenate(run.sizes), places, stream, operations)
 
-    def _finder(self, options: _Options, in_time: bool, bboxes_xywh: Any) -> Finder:
-        """What finds the animals of one run."""
+    def _finder(self, options: _Options, in_time: bool, bboxes_xywh: Any, boxes: BoxRun | None) -> Finder:
+        """What finds the animals of one run; `boxes` stand in for a detector's."""
         pose = self.pose
         if isinstance(pose, TopDownPose):
             pose = pose.with_options(context=options.context, flip_test=options.flip_test)
@@ -133,18 +134,22 @@ class Model:
             raise InputError("context and flip_test are for top-down models, which look at crops")
         if bboxes_xywh is not None:
             return GivenBoxes(cast(PoseEstimator, pose), list(boxes_per_frame(bboxes_xywh)))
-        if self.detector is None:
+        detector = boxes or self.detector
+        if detector is None or isinstance(detector, CocoBoxes):
             return BottomUp(cast(BottomUpEstimator, pose), self.spec.score_threshold)
         threshold = self.bbox_threshold if options.bbox_threshold is None else options.bbox_threshold
         dense = DenseTopDown(
-            detector=self.detector,
+            detector=detector,
             pose=cast(PoseEstimator, pose),
             bbox_threshold=threshold,
             score_threshold=self.spec.score_threshold,
             max_individuals=options.max_individuals,
         )
+        if boxes and options.detect_every not in (None, 1):
+            raise InputError("detect_every has no effect on boxes from a file, which are of every frame")
         every = self.spec.detect_every if options.detect_every is None else options.detect_every
-        return dense if every == 1 or not in_time else SparseTopDown(dense, every)
+        # A file of boxes has to be shown every frame: it counts them.
+        return dense if every == 1 or not in_time or boxes else SparseTopDown(dense, every)
 
     def _crop_and_decode(self, options: _Options) -> dict[str, Any]:
         chosen = {"context": options.context, "flip_test": options.flip_test}
