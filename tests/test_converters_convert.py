@@ -31,15 +31,17 @@ MOUSE = load_vocabulary("superanimal_topviewmouse")
         ("mirror-mouse-example/CollectedData.csv", "deeplabcut"),
         ("alphatracker_train9", "sloth"),
         ("alphatracker_train9/train9_640x360.json", "sloth"),
+        ("animal_pose", "animal-pose"),
+        ("animal_pose/keypoints.json", "animal-pose"),
+        ("tiger_pose", "yolo-pose"),
+        ("horses_roboflow_v5", "yolo-pose"),
     ],
 )
 def test_real_sources_are_recognised(path, name):
     assert detect_format(need(path)).name == name
 
 
-@pytest.mark.parametrize(
-    "path", ["animal_pose/keypoints.json", "tiger_pose", "animal_pose/images/2007_000063.jpg"]
-)
+@pytest.mark.parametrize("path", ["ensembles", "trajectories", "animal_pose/images/2007_000063.jpg"])
 def test_other_sources_are_refused_with_the_known_formats(path):
     with pytest.raises(InputError) as error:
         detect_format(need(path))
