@@ -8,12 +8,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import zoo
-from superset_vocab import InputError, load_vocabulary
+from superset_vocab import InputError, load_map, load_vocabulary
 from zoo.catalogue import find_model, parse_spec
 from zoo.detector_networks import build_detector
 from zoo.loading import choose_device
@@ -197,3 +198,19 @@ def test_public_names() -> None:
     assert all(getattr(zoo, name) is not None for name in zoo.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Modell'"):
         _ = zoo.Modell
+
+
+def test_untrained_keypoints_are_those_that_no_training_set_defines() -> None:
+    spec = find_model("superanimal_quadruped", "compact")
+    vocabulary = load_vocabulary(spec.vocabulary)
+    maps = [load_map(name) for name in ("animalpose", "horses_roboflow_v5", "tiger_pose")]
+    defined = {target for one in maps for target in one.targets.values()}
+    assert set(spec.pose.untrained) == set(vocabulary.keypoints) - defined
+    model = zoo.load(spec.name, spec.variant, device="cpu")
+    noise = np.random.default_rng(0).integers(0, 255, (80, 100, 3), dtype=np.uint8)
+    poses = model.predict(noise, bboxes_xywh=np.array([[10.0, 10, 60, 60]]))
+    missing = np.isnan(poses.keypoints[0, 0]).all(-1)
+    assert {k for k, gone in zip(vocabulary.keypoints, missing, strict=True) if gone} == set(
+        spec.pose.untrained
+    )
+    assert (poses.confidence[0, 0][missing] == 0).all()

@@ -87,6 +87,8 @@ class NetworkSpec:
         input: Keyword arguments of the class that runs it.
         weights: Its published weights.
         bbox_threshold: Of a detector: default confidence below which a detection is no animal, in [0, 1].
+        untrained: Of a pose network: keypoints that none of its training data defined. It has a channel for
+            them, which means nothing; they come out as missing.
     """
 
     network: str
@@ -94,6 +96,7 @@ class NetworkSpec:
     options: dict[str, Any] = field(default_factory=dict)
     input: dict[str, Any] = field(default_factory=dict)
     bbox_threshold: float = 0.0
+    untrained: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -232,7 +235,8 @@ def parse_spec(what: str, text: str) -> ModelSpec:
 
 def _network(table: dict[str, Any]) -> NetworkSpec:
     """A network's table, checked before, as a spec."""
-    return NetworkSpec(**{**table, "weights": WeightsSpec(**table["weights"])})
+    untrained = tuple(table.get("untrained", ()))
+    return NetworkSpec(**{**table, "weights": WeightsSpec(**table["weights"]), "untrained": untrained})
 
 
 _Kinds = dict[str, type | tuple[type, ...]]
@@ -251,6 +255,7 @@ _MODEL: _Kinds = {
     "default": bool,
 }
 _NETWORK: _Kinds = {"network": str, "options": dict, "input": dict, "weights": dict}
+_POSE: _Kinds = {**_NETWORK, "untrained": list}
 _DETECTOR: _Kinds = {**_NETWORK, "bbox_threshold": (int, float)}
 _WEIGHTS_FILE: _Kinds = {"file": str, "sha256": str, "repository": str, "revision": str}
 _INFERENCE: _Kinds = {"score_threshold": (int, float), "detect_every": (int, str)}
@@ -264,6 +269,7 @@ _OPTIONAL = {
     "default",
     "detectors",
     "inference",
+    "untrained",
     "score_threshold",
     "detect_every",
 }
@@ -272,7 +278,7 @@ _OPTIONAL = {
 def _problems(data: dict[str, Any]) -> Iterator[str]:
     """Everything that is wrong with a spec's entries, one sentence each."""
     yield from _table(data, _MODEL, "")
-    networks = {"pose": (data.get("pose"), _NETWORK)}
+    networks = {"pose": (data.get("pose"), _POSE)}
     detectors = data.get("detectors")
     for name, table in (detectors if isinstance(detectors, dict) else {}).items():
         networks[f"detectors.{name}"] = (table, _DETECTOR)

@@ -91,7 +91,7 @@ class DenseTopDown:
     def likely(self, detections: Detections, pose: tuple[np.ndarray, np.ndarray]) -> Animals:
         """The animals of a frame's boxes: only the likely ones, each once."""
         animals = Animals(*pose, detections.bbox_xywh, detections.confidence)
-        score = animals.bbox_confidence * animals.confidence.mean(axis=1)
+        score = animals.bbox_confidence * _mean_confidence(animals)
         animals = animals.take(np.flatnonzero(score >= self.score_threshold))
         return animals.take(distinct(animals, SAME_ANIMAL))
 
@@ -161,7 +161,7 @@ class SparseTopDown:
         confidence = np.array([one.bbox_confidence for one in self._followed], np.float32)
         ((keypoints, conf),) = self.dense.pose([frame], [boxes])
         animals = Animals(keypoints, conf, boxes, confidence)
-        means = conf.mean(axis=1)
+        means = _mean_confidence(animals)
         kept = [n for n, one in enumerate(self._followed) if means[n] >= _LOST * one.confidence]
         apart = distinct(animals, SAME_ANIMAL)
         if auto and (len(kept) < len(self._followed) or len(apart) < len(self._followed)):
@@ -212,7 +212,7 @@ class _Followed:
         box = animals.bbox_xywh[n].astype(np.float64)
         centre, size = _extent(animals.keypoints[n], weights, box)
         relative = np.concatenate([(box[:2] + box[2:] / 2 - centre) / size, box[2:] / size])
-        mean = float(animals.confidence[n].mean())
+        mean = float(_mean_confidence(animals)[n])
         return cls(animals.keypoints[n], weights, relative, mean, float(animals.bbox_confidence[n]), box)
 
     def moved(self, animals: Animals, n: int) -> _Followed:
@@ -230,6 +230,13 @@ class _Followed:
         return np.concatenate([middle - wh / 2, wh])
 
 
+def _mean_confidence(animals: Animals) -> np.ndarray:
+    """(N,) mean over the keypoints that have a position: untrained ones say nothing about an animal."""
+    there = np.isfinite(animals.keypoints).all(-1)
+    total = np.where(there, animals.confidence, 0.0).sum(1)
+    return total / np.maximum(there.sum(1), 1)
+
+
 def _sure(confidence: np.ndarray) -> np.ndarray:
     """(K,) bool: keypoints that are surely on the animal, by a pose's own standard."""
     return confidence >= _SURE * max(float(confidence.max(initial=0.0)), 1e-6)
@@ -237,7 +244,9 @@ def _sure(confidence: np.ndarray) -> np.ndarray:
 
 def _extent(keypoints: np.ndarray, chosen: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Centre and size of the chosen keypoints' extent, neither side less than a tenth of the box."""
-    points = keypoints[chosen].astype(np.float64)
+    points = keypoints[chosen & np.isfinite(keypoints).all(-1)].astype(np.float64)
+    if not len(points):
+        return box[:2] + box[2:] / 2, box[2:]
     low, high = points.min(0), points.max(0)
     return (low + high) / 2, np.maximum(high - low, 0.1 * box[2:].max())
 

@@ -92,7 +92,13 @@ def load_model(request: Request) -> Model:
         runner = BottomUpPose(network, skeleton=vocabulary.bones, device=device, **pose.spec.input)
         name, found = "", None
     else:
-        runner = TopDownPose(network, flip_index=vocabulary.flip_index, device=device, **pose.spec.input)
+        runner = TopDownPose(
+            network,
+            flip_index=vocabulary.flip_index,
+            untrained=[vocabulary.index[name] for name in pose.spec.untrained],
+            device=device,
+            **pose.spec.input,
+        )
         name, found = _load_detector(request, detector, device, weights)
     return Model(
         spec=spec,

@@ -30,6 +30,8 @@ class TopDownPose:
         normalisation: What is done to pixel values, one of `zoo.crops.NORMALISATIONS`.
         decoder: How outputs become positions, one of `zoo.decoders.DECODERS`.
         grey: Whether the network takes one channel of luminance instead of RGB.
+        untrained: Keypoints (indices) whose channels were never trained: they have no position (NaN) and
+            confidence 0.
         flip_test: Average the outputs for the crop and for its mirror image: twice the work, and left and
             right are exchanged less often (the paper's evaluation does it).
         device: Where the network runs.
@@ -47,6 +49,7 @@ class TopDownPose:
         normalisation: str = "image",
         decoder: str = "gaussian",
         grey: bool = False,
+        untrained: Sequence[int] = (),
         flip_test: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -62,7 +65,7 @@ class TopDownPose:
         self.network, self.device = network, torch.device(device)
         self.flip_index = np.array(flip_index, dtype=np.int64)
         self.size, self.stride, self.context = size, stride, context
-        self.grey, self.flip_test = grey, flip_test
+        self.grey, self.flip_test, self.untrained = grey, flip_test, list(untrained)
         self._crop, self._normalise = CROPS[crop], NORMALISATIONS[normalisation]
         self._decoder = DECODERS[decoder]
 
@@ -123,7 +126,9 @@ class TopDownPose:
         with torch.inference_mode():
             outputs = self._outputs(images)
             positions, confidence = self._decoder(outputs, self.stride)
-        return positions.cpu().numpy().astype(np.float64), confidence.cpu().numpy()
+        xy, sure = positions.cpu().numpy().astype(np.float64), confidence.cpu().numpy()
+        xy[:, self.untrained], sure[:, self.untrained] = np.nan, 0.0
+        return xy, sure
 
     def _outputs(self, images: torch.Tensor) -> Outputs:
         """The network's outputs, averaged with those of the mirrored crop if wanted."""

@@ -209,8 +209,8 @@ def print_results(bench: Bench, made: bool) -> None:
     print(_summary('detect_every="auto" against detect_every=1', similarity(sparse, dense, dense["sigmas"])))
     if made:
         print(
-            "  This says that following works, not how well with published weights: a pose network of random\n"
-            "  features takes small changes of the crop for other keypoints. Give --weights for that"
+            "  This says that following works, not how well with published weights: a network of random\n"
+            "  features takes small changes of the crop for other keypoints. Give --weights for that."
         )
     print_embedded(bench)
 
