@@ -15,6 +15,7 @@ from fakes import SIDE, SquareDetector, fake_model, moving_square, square_frame,
 
 from superset_vocab import InputError
 from zoo import Tracking
+from zoo.given_boxes import CocoBoxes
 
 
 def test_video_gives_every_frame_the_pose_that_is_there(tmp_path: Path) -> None:
@@ -195,3 +196,34 @@ def test_a_detection_whose_keypoints_are_unsure_is_no_animal():
     assert named["drop_unlikely"]["score_threshold"] == 0.999
     given = strict.predict(frame, bboxes_xywh=[np.array([[20.0, 20, 16, 16]])])
     assert given.n_individuals == 1  # a box that the caller gives is not doubted
+
+
+def test_boxes_of_a_file_stand_in_for_the_detector(tmp_path: Path) -> None:
+    boxes = [
+        {"image_id": t, "bbox": [2.0 * t, 40, SIDE, SIDE], "score": 0.9, "category_id": 1} for t in range(12)
+    ]
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(boxes))
+    model = replace(fake_model(), detector=CocoBoxes.from_file(path), detector_name="given_boxes")
+    clip = np.stack(moving_square(12))
+    for _ in range(2):  # a file serves several inputs
+        found = model.predict(clip, batch_size=5)
+        np.testing.assert_array_equal(found.keypoints[:, 0, 0], [(2 * t, 40) for t in range(12)])
+    with pytest.raises(InputError, match="has boxes for 4 frames from 8 to 11, but the input has 8"):
+        model.predict(clip[:8])
+    with pytest.raises(InputError, match="detect_every has no effect on boxes from a file"):
+        model.predict(clip, detect_every=3)
+    given = model.predict(clip[:2], bboxes_xywh=[np.array([[1.0, 2, 16, 16]])] * 2)
+    np.testing.assert_array_equal(given.keypoints[:, 0, 0], [(1, 2)] * 2)
+
+
+def test_boxes_of_a_file_and_a_truncated_video(tmp_path: Path) -> None:
+    content = write_video(tmp_path / "whole.avi", moving_square(100), codec="MJPG").read_bytes()
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(content[: len(content) // 2])
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps([{"image_id": t, "bbox": [1, 40, 9, 9], "score": 0.9} for t in range(100)]))
+    model = replace(fake_model(), detector=CocoBoxes.from_file(path))
+    with pytest.raises(InputError, match="the video is truncated"):
+        model.predict(cut)
+    assert len(model.predict(cut, allow_truncated=True)) < 70

@@ -20,6 +20,7 @@ any half pixel added, as in zoo.torchvision_detectors.
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import logging
 import sys
@@ -77,6 +78,7 @@ def load_mmdet() -> Any:
 def _operations() -> types.ModuleType:
     """A module in the place of `mmcv._ext`: `nms` works, anything else raises when it is called."""
     module = types.ModuleType(_EXTENSION, "Stands in for mmcv's compiled operations (zoo.mmdet_detectors).")
+    module.__spec__ = importlib.machinery.ModuleSpec(_EXTENSION, None)  # mmengine looks for one
 
     def missing(name: str) -> Callable[..., Any]:
         if name.startswith("__"):

@@ -109,14 +109,16 @@ class Model:
         options.check(boxes_given=bboxes_xywh is not None, bottom_up=self.detector is None)
         stream = open_source(source)
         options.check_stream(stream)
-        boxes = self.detector.run(stream.images) if isinstance(self.detector, CocoBoxes) else None
+        boxes = None
+        if isinstance(self.detector, CocoBoxes) and bboxes_xywh is None:
+            boxes = self.detector.run(stream.images)
         finder = self._finder(options, stream.in_time, bboxes_xywh, boxes)
         run = _Run()
         for frames in _batches(stream, batch_size, progress):
             run.extend(frames, finder(frames))
-        if boxes is not None:
-            boxes.finish()
         operations = _end_of_video(stream, allow_truncated)
+        if boxes is not None and not operations:  # boxes beyond a truncated video's end are no mistake
+            boxes.finish()
         animals = run.finish()
         if isinstance(finder, GivenBoxes):
             places, last = finder.places(), None
