@@ -225,3 +225,19 @@ def test_unknown_networks_are_named(models: Catalogue, monkeypatch: pytest.Monke
     monkeypatch.setattr("zoo.catalogue.list_models", lambda: [wrong])
     with pytest.raises(InputError, match="'unet9' is no network"):
         zoo.load("m", "small", device="cpu")
+
+
+def test_a_load_asks_for_each_file_once(hub: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    hub("large_pose.safetensors", "large_detector.safetensors")
+    import zoo.loading
+
+    asked: list[str] = []
+    fetch = zoo.loading.fetch
+
+    def counted(repository: str, file: str, *rest: str) -> Path:
+        asked.append(file)
+        return fetch(repository, file, *rest)
+
+    monkeypatch.setattr("zoo.loading.fetch", counted)
+    zoo.load("m", device="cpu")
+    assert sorted(asked) == ["large_detector.safetensors", "large_pose.safetensors"]

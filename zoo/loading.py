@@ -83,8 +83,9 @@ class Part:
 def load_model(request: Request) -> Model:
     """Find the weights, build the networks, fill them and put them on a device; see `zoo.load`."""
     device = choose_device(request.device)
-    spec, pose = _choose_pose(request)
-    detector = _choose_detector(request, spec, pose)
+    files = Files()
+    spec, pose = _choose_pose(request, files)
+    detector = _choose_detector(request, spec, pose, files)
     vocabulary = load_vocabulary(spec.vocabulary)
     network = _filled(_build_pose(pose.spec), pose, "pose", device)
     weights = {"pose": pose.provenance()}
@@ -112,7 +113,7 @@ def load_model(request: Request) -> Model:
     )
 
 
-def _choose_pose(request: Request) -> tuple[ModelSpec, Part]:
+def _choose_pose(request: Request, files: Files) -> tuple[ModelSpec, Part]:
     """The model's entry and its pose weights, by the order of the module's text."""
     if request.weights is not None:
         if not request.weights.is_file():
@@ -121,11 +122,11 @@ def _choose_pose(request: Request) -> tuple[ModelSpec, Part]:
         return spec, Part(spec.pose, request.weights)
     spec = find_model(request.name, request.variant)
     if request.variant is not None:
-        return spec, Part(spec.pose, locate(spec.pose.weights))
+        return spec, Part(spec.pose, files.locate(spec.pose.weights))
     try:
         for part in (spec.pose, *_wanted_detector(request, spec)):
-            locate(part.weights)
-        return spec, Part(spec.pose, locate(spec.pose.weights))
+            files.locate(part.weights)
+        return spec, Part(spec.pose, files.locate(spec.pose.weights))
     except NotReachableError as error:
         stand_in = _stand_in(request, spec, error)
         return stand_in, Part(stand_in.pose, stand_in.pose.weights.path)
@@ -153,16 +154,25 @@ def _stand_in(request: Request, spec: ModelSpec, error: NotReachableError) -> Mo
     return embedded[0]
 
 
-def locate(weights: WeightsSpec) -> Path:
-    """The file of published weights: in the package, in the Hub's cache, or downloaded now.
+class Files:
+    """Where published weights are, asking the Hub for each at most once in a load."""
 
-    Raises:
-        NotReachableError: If it is neither in the cache nor to be had from the Hub now.
-        InputError: If the file is damaged or not to be had for another reason.
-    """
-    if weights.embedded:
-        return weights.path
-    return fetch(weights.repository, weights.file, weights.revision, weights.sha256)
+    def __init__(self) -> None:
+        self._known: dict[WeightsSpec, Path] = {}
+
+    def locate(self, weights: WeightsSpec) -> Path:
+        """The file: in the package, in the Hub's cache, or downloaded now.
+
+        Raises:
+            NotReachableError: If it is neither in the cache nor to be had from the Hub now.
+            InputError: If the file is damaged or not to be had for another reason.
+        """
+        if weights.embedded:
+            return weights.path
+        if weights not in self._known:
+            found = fetch(weights.repository, weights.file, weights.revision, weights.sha256)
+            self._known[weights] = found
+        return self._known[weights]
 
 
 def _fitting_variant(request: Request) -> ModelSpec:
@@ -198,7 +208,7 @@ def _boxes_file(request: Request) -> list[str]:
     return [request.detector] if request.detector is not None and request.detector.endswith(".json") else []
 
 
-def _choose_detector(request: Request, spec: ModelSpec, pose: Part) -> Part | None:
+def _choose_detector(request: Request, spec: ModelSpec, pose: Part, files: Files) -> Part | None:
     """The detector's entry and weights; None for bottom-up, and where boxes or the whole frame are wanted."""
     if spec.bottom_up:
         if request.detector is not None or request.detector_weights is not None:
@@ -224,7 +234,7 @@ def _choose_detector(request: Request, spec: ModelSpec, pose: Part) -> Part | No
     if request.weights is not None and detectors[name].weights.file == spec.pose.weights.file:
         return Part(detectors[name], pose.file, name)  # one file with both networks
     try:
-        return Part(detectors[name], locate(detectors[name].weights), name)
+        return Part(detectors[name], files.locate(detectors[name].weights), name)
     except NotReachableError as error:
         stand_in = next((n for n, d in detectors.items() if d.weights.embedded), "")
         if request.detector is not None or request.strict or not stand_in:
