@@ -1,7 +1,7 @@
-"""The clip that both packages see, and its labels.
+"""The clip that both packages see.
 
-The clip is a part of a real video of a horse, 288 x 162 pixels, with 22 labelled keypoints a frame. It is
-stored without loss, so that no two decoders can differ about a pixel.
+A part of a real video of a horse, 288 x 162 pixels, in which most of the animal is in sight. It is stored
+without loss, so that no two decoders can differ about a pixel.
 """
 
 from __future__ import annotations
@@ -13,28 +13,23 @@ import numpy as np
 
 from benchmarks.data import need
 
-_FOLDER = "horse10_BrownHorseinShadow"
-_FIRST, _LAST = 90, 230  # frames in which most keypoints are labelled
-_MARGIN = 10  # px that an animal reaches beyond its keypoints
+_SOURCE = "horse10_BrownHorseinShadow/BrownHorseinShadow.mp4"
+_FIRST, _LAST = 90, 230
 
 MOST_FRAMES = _LAST - _FIRST
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A video file and labels of all its frames.
+    """A video file and what is in it.
 
     Attributes:
         path: The video.
-        frames: (T, H, W, 3) uint8 RGB, as they were written.
-        keypoints: (T, J, 2) px, NaN where not labelled.
-        bbox_xywh: (T, 4) px around the labelled keypoints.
+        frames: (T, H, W, 3) uint8 RGB.
     """
 
     path: Path
     frames: np.ndarray
-    keypoints: np.ndarray
-    bbox_xywh: np.ndarray
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -43,37 +38,31 @@ class Clip:
 
 
 def cut(folder: Path, n_frames: int) -> Clip:
-    """Write the first `n_frames` of the labelled part of the video into a folder.
+    """Write `n_frames` of the video into a folder.
 
     Raises:
-        SystemExit: If the data are not there, or have not so many frames.
+        SystemExit: If the video is not there, or has not so many frames.
     """
-    import pandas as pd
-
     if not 2 <= n_frames <= MOST_FRAMES:
         raise SystemExit(f"--frames is {n_frames}, want 2 to {MOST_FRAMES}")
-    source = need(_FOLDER)
-    part = slice(_FIRST, _FIRST + n_frames)
-    frames = _read(source / "BrownHorseinShadow.mp4")[part]
-    labels = np.asarray(pd.read_hdf(source / "BrownHorseinShadow_gt.h5"), dtype=np.float64)
-    keypoints = labels.reshape(len(labels), -1, 2)[part]
-    low, high = np.nanmin(keypoints, 1) - _MARGIN, np.nanmax(keypoints, 1) + _MARGIN
+    frames = read(need(_SOURCE), _FIRST + n_frames)[_FIRST:]
     path = folder / f"horse_{n_frames}.avi"
     _write(path, frames)
-    return Clip(path, frames, keypoints, np.concatenate([low, high - low], axis=1))
+    return Clip(path, frames)
 
 
-def _read(path: Path) -> np.ndarray:
-    """(T, H, W, 3) uint8 RGB of a whole video."""
+def read(path: Path, n_frames: int | None = None) -> np.ndarray:
+    """(T, H, W, 3) uint8 RGB of a video's first frames, or of all."""
     import cv2
 
     reader = cv2.VideoCapture(str(path))
     frames = []
-    while True:
+    while n_frames is None or len(frames) < n_frames:
         there, frame = reader.read()
         if not there:
-            return np.stack(frames)
+            break
         frames.append(frame[..., ::-1])
+    return np.stack(frames)
 
 
 def _write(path: Path, frames: np.ndarray) -> None:
@@ -85,5 +74,5 @@ def _write(path: Path, frames: np.ndarray) -> None:
     for frame in frames:
         writer.write(np.ascontiguousarray(frame[..., ::-1]))
     writer.release()
-    if not np.array_equal(_read(path), frames):
+    if not np.array_equal(read(path), frames):
         raise SystemExit(f"{path}: OpenCV here cannot store a video without loss")

@@ -44,30 +44,20 @@ def make(job: dict[str, Any]) -> dict[str, Any]:
     from deeplabcut.pose_estimation_pytorch.data.transforms import build_transforms
     from deeplabcut.pose_estimation_pytorch.models import DETECTORS, PoseModel
 
-    from benchmarks.versus_deeplabcut.their_weights import fit_detector, fit_pose, save
+    from benchmarks.versus_deeplabcut.their_weights import make_detector, make_pose, save
 
     torch.manual_seed(0)
     cfg = config(job)
-    labels = np.load(job["labels"])
+    frames = np.load(job["frames"])
     detector = DETECTORS.build(dict(cfg["detector"]["model"]))
     prepare = build_bottom_up_preprocessor("RGB", build_transforms(cfg["detector"]["data"]["inference"]))
-    images = [prepare(frame, {})[0][0] for frame in labels["frames"]]
-    boxes = torch.from_numpy(labels["bbox_xywh"])
-    fit_detector(detector.model, images, torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1))
+    make_detector(detector.model, [prepare(frame, {})[0][0] for frame in frames])
     save(Path(job["detector_file"]), detector)
 
     pose = PoseModel.build(cfg["model"])
-    n_keypoints = len(cfg["metadata"]["bodyparts"])
     crop = build_top_down_preprocessor("RGB", build_transforms(cfg["data"]["inference"]), (256, 256))
-    crops, keypoints = [], []
-    for frame, box, points in zip(labels["frames"], labels["bbox_xywh"], labels["keypoints"], strict=True):
-        inputs, context = crop(frame, {"bboxes": box[None].astype(np.float32)})
-        crops.append(inputs)
-        points = (points - context["offsets"][0]) / context["scales"][0]
-        # The model has more keypoints than are labelled: the others are midpoints of these.
-        between = (points + np.roll(points, -1, axis=0)) / 2
-        keypoints.append(np.concatenate([points, between])[:n_keypoints])
-    fit_pose(pose, torch.cat(crops), torch.from_numpy(np.stack(keypoints)))
+    whole = np.array([[0, 0, frames.shape[2], frames.shape[1]]], np.float32)
+    make_pose(pose, torch.cat([crop(frame, {"bboxes": whole})[0] for frame in frames]))
     save(Path(job["pose_file"]), pose)
     return {}
 
