@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Without their dependencies: these name opencv-python, which overwrites the headless OpenCV and wants libGL,
 # and imaug, which no detector here uses. What they do import comes with [train].
-MMDET := onedl-mmcv onedl-mmdetection terminaltables shapely
+MMDET := onedl-mmcv onedl-mmdetection terminaltables shapely six
 # Seconds, not minutes, matter in a demo: it installs what inference needs, the tests install the rest.
 BASE := $(VENV)/.base-ready
 READY := $(VENV)/.ready

@@ -238,7 +238,7 @@ def _summary(what: str, values: np.ndarray) -> str:
         return f"{what}: no animal found"
     low = np.quantile(there, 0.1)
     return (
-        f'{what}, detect_every="auto" against 1: OKS mean {there.mean():.3f}, tenth percentile {low:.3f}, '
+        f"{what}, sparse against dense detection: OKS mean {there.mean():.3f}, tenth percentile {low:.3f}, "
         f"{(there >= 0.9).mean():.0%} of {len(there)} frames at 0.9 or more"
     )
 
