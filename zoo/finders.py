@@ -104,7 +104,9 @@ class DenseTopDown:
 
     def selection(self) -> list[dict[str, Any]]:
         """The operations after the detection."""
+        best = [] if self.limit is None else [{"name": "take_best_boxes", "most": self.limit}]
         return [
+            *best,
             {"name": "drop_unlikely", "score_threshold": self.score_threshold},
             {"name": "drop_duplicates", "min_distance": SAME_ANIMAL},
         ]
@@ -190,10 +192,10 @@ class _Followed:
     """An animal between two detections.
 
     Attributes:
-        keypoints, weights: (K, 2) px and (K,) of the last pose.
+        keypoints: (K, 2) px of the last pose.
+        weights: (K,) bool, the keypoints that were sure at the detection.
         relative: (4,) the detector's box in units of the extent of the keypoints at the detection:
             centre offset over the extent's size, and size over size.
-        size_wh: (2,) px of the box at the detection; the next box changes slowly.
         confidence, bbox_confidence: Mean keypoint and box confidence at the detection.
         box: (4,) the box of the last frame.
     """
