@@ -130,7 +130,7 @@ def _chosen_video(path: Path, video: str | None, folders: Sequence[str], files: 
     if len(named) != 1:
         raise InputError(
             f"{path}: is not known to label this video: its images are of {', '.join(map(repr, there))}, the "
-            f"predictions are called {Path(files[0]).name}; name the folder of this video's images with --video"
+            f"predictions are called {Path(files[0]).name}; name the folder of this video's images (video)"
         )
     return named[0]
 

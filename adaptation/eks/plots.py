@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from adaptation.eks.ensemble import Ensemble, Smoothed, SmoothingChoice
+    from adaptation.eks.smoothed_recording import SmoothedRecording
 
 WINDOW = 500  # frames that a figure shows if none are chosen
 _GREY, _BLUE, _ORANGE = "0.65", "#1f5fa8", "#d9711c"
@@ -190,3 +191,56 @@ def _figure(rows: int, size: tuple[float, float]) -> tuple[Figure, Sequence[Any]
 def _save(figure: Figure, path: Path) -> None:
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)
+
+
+def plot_recording(
+    recording: SmoothedRecording,
+    folder: Path,
+    stem: str,
+    keypoints: Sequence[str] = (),
+    *,
+    frames: tuple[int, int] | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Draw every track of a recording and the likelihoods; see `SmoothedRecording.plot`."""
+    from adaptation.eks.writers import refuse_existing
+    from superset_vocab.files import make_folder
+
+    several = len(recording.individuals) > 1
+    figures: list[tuple[Path, int, str, str, str]] = []
+    for place, (view, table) in enumerate(recording.tables.items()):
+        for individual, track in table.items():
+            _check_keypoints(keypoints, track.names)
+            for name in keypoints or track.names:
+                words = [stem, view, recording.scorer, individual if several else "", name, "png"]
+                path = folder / ".".join(word for word in words if word)
+                figures.append((path, place, view, individual, name))
+    likelihood = folder / f"{stem}.{recording.scorer}.likelihood.png"
+    refuse_existing([*(path for path, *_ in figures), likelihood], overwrite)
+    make_folder(folder)
+    for path, place, view, individual, name in figures:
+        ensemble = recording.recording.ensembles[individual][place]
+        rows = _rows_of(frames, recording.recording.frame_index[place])
+        plot_track(path, ensemble, recording.tables[view][individual], name, recording.time(view), rows)
+    written = [path for path, *_ in figures]
+    choices = [
+        one for table in recording.tables.values() for track in table.values() for one in track.choices
+    ]
+    return [*written, likelihood] if plot_likelihood(likelihood, choices) else written
+
+
+def _check_keypoints(keypoints: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse keypoints that there are not."""
+    unknown = [name for name in keypoints if name not in names]
+    if unknown:
+        raise InputError(f"plot: there is no keypoint {', '.join(unknown)}, only {', '.join(names)}")
+
+
+def _rows_of(frames: tuple[int, int] | None, index: np.ndarray) -> slice | None:
+    """Rows of a half-open range of frame numbers."""
+    if frames is None:
+        return None
+    start, stop = np.searchsorted(index, frames)
+    if start >= stop:
+        raise InputError(f"plot: no frame in {frames[0]}:{frames[1]}; there are {index[0]} to {index[-1]}")
+    return slice(int(start), int(stop))
