@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -51,16 +51,40 @@ MODELS = {
 _SEVERAL = ("multicam", "calibrated", "asynchronous")
 
 
+class Details(TypedDict, total=False):
+    """What only some of the models take.
+
+    Attributes:
+        calibration: "calibrated": anipose's calibration.toml.
+        timestamps: "asynchronous": a file of frame times in seconds for each camera.
+        a_diameter: "pupil": AR(1) coefficient of the diameter; None takes the most likely.
+        a_centre: "pupil": that of the centre.
+    """
+
+    calibration: str | PathLike[str]
+    timestamps: Sequence[str | PathLike[str]]
+    a_diameter: float | None
+    a_centre: float | None
+
+
+_DETAILS = {
+    "calibration": "calibrated",
+    "timestamps": "asynchronous",
+    "a_diameter": "pupil",
+    "a_centre": "pupil",
+}
+
+
 def smooth(
     inputs: Recording | Ensemble | Sequence[Member | Ensemble] | Mapping[str, Sequence[Member]],
     model: str = "singlecam",
     options: SmoothingOptions | None = None,
     *,
     cameras: Sequence[str] = (),
-    calibration: str | PathLike[str] | None = None,
-    timestamps: Sequence[str | PathLike[str]] = (),
+    keypoints: Sequence[str] = (),
     match_individuals: bool = False,
     progress: bool = False,
+    **details: Unpack[Details],
 ) -> SmoothedRecording:
     """Smooth the predictions of an ensemble of networks on one recording, each individual by itself.
 
@@ -71,72 +95,79 @@ def smooth(
         model: One of MODELS.
         options: What the smoothers have in common, the smoothing parameter first of all.
         cameras: Names of the cameras, which the names of the files hold; for "mirrored", which the names of
-            the keypoints end in. For "calibrated" None takes them from the calibration.
-        calibration: anipose's calibration.toml, for "calibrated".
-        timestamps: For "asynchronous": a file of frame times in seconds for each camera.
+            the keypoints end in. For "calibrated" none takes them from the calibration.
+        keypoints: Smooth only these; none for all. For "mirrored" the parts, without the view.
         match_individuals: The members' individuals have arbitrary names, as trackers give them; see
             `adaptation.eks.recording.read_recording`. Always done for `zoo.Predictions`.
         progress: Show a progress bar on stderr while files are read.
+        **details: What only some of the models take; see `Details`.
 
     Raises:
         InputError: If a file cannot be read, members do not fit together, or an option does not fit.
     """
-    _check_request(model, cameras, calibration, timestamps)
-    if model == "calibrated" and not cameras:
-        from adaptation.eks.calibration import read_calibration
+    from adaptation.eks.smoothed_recording import SmoothedRecording
 
-        cameras = [camera.name for camera in read_calibration(Path(str(calibration)))]
+    cameras = check_request(model, cameras, details)
     in_files = cameras if model != "mirrored" else ()
-    recording = _recording(inputs, in_files, timestamps, match_individuals, progress)
+    times = details.get("timestamps", ())
+    recording = _recording(inputs, in_files, times, match_individuals, progress)
+    if keypoints and model != "mirrored":
+        recording = recording.select(keypoints)
     _check_recording(model, recording)
-    smoother = _SMOOTHERS[model]
+    request = _Request(options or SmoothingOptions(), cameras, keypoints, recording.times, details)
     tables: dict[str, dict[str, Smoothed]] = {}
     points: dict[str, CalibratedSmoothed] = {}
     for individual, ensembles in recording.ensembles.items():
-        result = smoother(
-            ensembles, options or SmoothingOptions(), _Extra(cameras, calibration, recording.times)
-        )
+        result = _SMOOTHERS[model](ensembles, request)
         if isinstance(result, CalibratedSmoothed):
             points[individual] = result
             result = result.views
         for view, track in zip(recording.views, result, strict=True):
             tables.setdefault(view, {})[individual] = track
-    from adaptation.eks.smoothed_recording import SmoothedRecording
-
     return SmoothedRecording(model, tables, recording, points, _provenance(model, recording, tables, points))
 
 
 @dataclass(frozen=True)
-class _Extra:
-    """What only some of the models need."""
+class _Request:
+    """What a smoother was asked for."""
 
+    options: SmoothingOptions
     cameras: Sequence[str]
-    calibration: str | PathLike[str] | None
+    keypoints: Sequence[str]
     times: Sequence[np.ndarray]
+    details: Details
 
 
-def _check_request(
-    model: str,
-    cameras: Sequence[str],
-    calibration: str | PathLike[str] | None,
-    timestamps: Sequence[str | PathLike[str]],
-) -> None:
-    """Refuse what does not fit the model, before anything is read."""
-    problems = []
+def check_request(model: str, cameras: Sequence[str], details: Details) -> Sequence[str]:
+    """Refuse what does not fit the model, before anything is read.
+
+    Returns:
+        The cameras: as given, or those of the calibration.
+
+    Raises:
+        InputError: Lists all problems.
+    """
     if model not in MODELS:
         raise InputError(f"smooth: there is no model {model!r}, only {', '.join(MODELS)}")
-    if model in ("multicam", "asynchronous") and len(cameras) == 1:
+    given = {name for name, value in details.items() if value is not None and value != ()}
+    problems = [
+        f"{name} has no effect on {model}, only on {_DETAILS[name]}"
+        for name in sorted(given)
+        if _DETAILS[name] != model
+    ]
+    if model == "calibrated" and "calibration" not in given:
+        problems.append("calibrated needs a calibration.toml, as anipose writes (calibration)")
+    if model in ("multicam", "asynchronous", "calibrated") and len(cameras) == 1:
         problems.append(f"{model} needs two cameras or more; got {', '.join(cameras)}")
     if model == "mirrored" and len(cameras) < 2:
         problems.append("mirrored needs the names of two views or more, which its keypoints end in (cameras)")
-    if model == "calibrated" and calibration is None:
-        problems.append("calibrated needs a calibration.toml, as anipose writes (calibration)")
-    if model != "calibrated" and calibration is not None:
-        problems.append(f"a calibration has no effect on {model}; leave it out or take calibrated")
-    if model != "asynchronous" and timestamps:
-        problems.append(f"timestamps have no effect on {model}; leave them out or take asynchronous")
     if problems:
         raise all_problems("smooth", problems)
+    if model == "calibrated" and not cameras:
+        from adaptation.eks.calibration import read_calibration
+
+        return [camera.name for camera in read_calibration(Path(str(details.get("calibration"))))]
+    return cameras
 
 
 def _check_recording(model: str, recording: Recording) -> None:
@@ -235,47 +266,52 @@ def _of_ensembles(ensembles: Sequence[Ensemble], timestamps: Sequence[str | Path
 
 # --- one function for each model: ensembles of one individual to one track for each view --------------------
 
-Smoother = Callable[[Sequence[Ensemble], SmoothingOptions, _Extra], "Sequence[Smoothed] | CalibratedSmoothed"]
+Smoother = Callable[[Sequence[Ensemble], _Request], "Sequence[Smoothed] | CalibratedSmoothed"]
 
 
-def _singlecam(ensembles: Sequence[Ensemble], options: SmoothingOptions, _: _Extra) -> list[Smoothed]:
+def _singlecam(ensembles: Sequence[Ensemble], request: _Request) -> list[Smoothed]:
     from adaptation.eks import smooth_singlecam
 
-    return [smooth_singlecam(one, options=options) for one in ensembles]
+    return [smooth_singlecam(one, options=request.options) for one in ensembles]
 
 
-def _pupil(ensembles: Sequence[Ensemble], options: SmoothingOptions, _: _Extra) -> list[Smoothed]:
+def _pupil(ensembles: Sequence[Ensemble], request: _Request) -> list[Smoothed]:
     from adaptation.eks import smooth_pupil
 
-    return [smooth_pupil(one, options=options) for one in ensembles]
+    a_diameter, a_centre = request.details.get("a_diameter"), request.details.get("a_centre")
+    return [
+        smooth_pupil(one, a_diameter=a_diameter, a_centre=a_centre, options=request.options)
+        for one in ensembles
+    ]
 
 
-def _multicam(ensembles: Sequence[Ensemble], options: SmoothingOptions, _: _Extra) -> Sequence[Smoothed]:
+def _multicam(ensembles: Sequence[Ensemble], request: _Request) -> Sequence[Smoothed]:
     from adaptation.eks import smooth_multicam
 
-    return smooth_multicam(ensembles, options=options)
+    return smooth_multicam(ensembles, options=request.options)
 
 
-def _mirrored(ensembles: Sequence[Ensemble], options: SmoothingOptions, extra: _Extra) -> list[Smoothed]:
-    from adaptation.eks import smooth_mirrored
+def _mirrored(ensembles: Sequence[Ensemble], request: _Request) -> list[Smoothed]:
+    from adaptation.eks import joined, smooth_mirrored
 
-    return [smooth_mirrored(one, extra.cameras, options=options) for one in ensembles]
+    parts = request.keypoints or None
+    return [
+        joined(smooth_mirrored(one, request.cameras, parts=parts, options=request.options))
+        for one in ensembles
+    ]
 
 
-def _calibrated(
-    ensembles: Sequence[Ensemble], options: SmoothingOptions, extra: _Extra
-) -> CalibratedSmoothed:
+def _calibrated(ensembles: Sequence[Ensemble], request: _Request) -> CalibratedSmoothed:
     from adaptation.eks import smooth_calibrated
 
-    return smooth_calibrated(ensembles, Path(str(extra.calibration)), options=options)
+    calibration = Path(str(request.details.get("calibration")))
+    return smooth_calibrated(ensembles, calibration, options=request.options)
 
 
-def _asynchronous(
-    ensembles: Sequence[Ensemble], options: SmoothingOptions, extra: _Extra
-) -> Sequence[Smoothed]:
+def _asynchronous(ensembles: Sequence[Ensemble], request: _Request) -> Sequence[Smoothed]:
     from adaptation.eks import smooth_asynchronous
 
-    return smooth_asynchronous(ensembles, extra.times, options=options)
+    return smooth_asynchronous(ensembles, request.times, options=request.options)
 
 
 _SMOOTHERS: Mapping[str, Smoother] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Recording:
     frame_index: tuple[np.ndarray, ...]
     times: tuple[np.ndarray, ...] = ()
     members: tuple[tuple[dict[str, Any], ...], ...] = ()
-    fps: Fraction | None = field(default=None)
+    fps: Fraction | None = None
 
     def __post_init__(self) -> None:
         for name, ensembles in self.ensembles.items():
@@ -57,6 +57,29 @@ class Recording:
     def individuals(self) -> tuple[str, ...]:
         """Names of the individuals."""
         return tuple(self.ensembles)
+
+    def select(self, keypoints: Sequence[str]) -> Recording:
+        """The recording with some of its keypoints only, in the order named.
+
+        Raises:
+            InputError: If an individual lacks one of them.
+        """
+        chosen = {}
+        for individual, ensembles in self.ensembles.items():
+            known = set.intersection(*(set(one.names) for one in ensembles))
+            unknown = [name for name in keypoints if name not in known]
+            if unknown:
+                there = ", ".join(ensembles[0].names)
+                raise InputError(f"keypoints: {individual} has no {', '.join(unknown)}, only {there}")
+            chosen[individual] = tuple(_with_keypoints(one, keypoints) for one in ensembles)
+        return replace(self, ensembles=chosen)
+
+
+def _with_keypoints(ensemble: Ensemble, names: Sequence[str]) -> Ensemble:
+    """An ensemble with some of its keypoints."""
+    places = [ensemble.names.index(name) for name in names]
+    keypoints, confidence = ensemble.keypoints[:, :, places], ensemble.confidence[:, :, places]
+    return Ensemble(keypoints, confidence, tuple(names), ensemble.view)
 
 
 def read_recording(
