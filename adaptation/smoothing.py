@@ -270,13 +270,13 @@ Smoother = Callable[[Sequence[Ensemble], _Request], "Sequence[Smoothed] | Calibr
 
 
 def _singlecam(ensembles: Sequence[Ensemble], request: _Request) -> list[Smoothed]:
-    from adaptation.eks import smooth_singlecam
+    from adaptation.eks.singlecam import smooth_singlecam
 
     return [smooth_singlecam(one, options=request.options) for one in ensembles]
 
 
 def _pupil(ensembles: Sequence[Ensemble], request: _Request) -> list[Smoothed]:
-    from adaptation.eks import smooth_pupil
+    from adaptation.eks.pupil import smooth_pupil
 
     a_diameter, a_centre = request.details.get("a_diameter"), request.details.get("a_centre")
     return [
@@ -286,13 +286,13 @@ def _pupil(ensembles: Sequence[Ensemble], request: _Request) -> list[Smoothed]:
 
 
 def _multicam(ensembles: Sequence[Ensemble], request: _Request) -> Sequence[Smoothed]:
-    from adaptation.eks import smooth_multicam
+    from adaptation.eks.multicam import smooth_multicam
 
     return smooth_multicam(ensembles, options=request.options)
 
 
 def _mirrored(ensembles: Sequence[Ensemble], request: _Request) -> list[Smoothed]:
-    from adaptation.eks import joined, smooth_mirrored
+    from adaptation.eks.multicam import joined, smooth_mirrored
 
     parts = request.keypoints or None
     return [
@@ -302,14 +302,14 @@ def _mirrored(ensembles: Sequence[Ensemble], request: _Request) -> list[Smoothed
 
 
 def _calibrated(ensembles: Sequence[Ensemble], request: _Request) -> CalibratedSmoothed:
-    from adaptation.eks import smooth_calibrated
+    from adaptation.eks.calibrated import smooth_calibrated
 
     calibration = Path(str(request.details.get("calibration")))
     return smooth_calibrated(ensembles, calibration, options=request.options)
 
 
 def _asynchronous(ensembles: Sequence[Ensemble], request: _Request) -> Sequence[Smoothed]:
-    from adaptation.eks import smooth_asynchronous
+    from adaptation.eks.asynchronous import smooth_asynchronous
 
     return smooth_asynchronous(ensembles, request.times, options=request.options)
 

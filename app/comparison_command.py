@@ -24,8 +24,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "compare-smoothers",
         help="post-processors against labels: error where the networks disagree",
         description="Median filter, ARIMA, ensemble mean, ensemble median and ensemble Kalman smoothers on "
-        "the same labelled frames. Prints mean pixel errors of all labelled keypoints and of the most difficult, "
-        "and writes them as comparison.csv, .json and .png.",
+        "the same labelled frames. Prints mean pixel errors of all labelled keypoints and of the most "
+        "difficult, and writes them as comparison.csv, .json and .png.",
     )
     add_ensemble_options(compare)
     compare.add_argument(

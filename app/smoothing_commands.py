@@ -27,8 +27,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "smooth",
         help="one track with its uncertainty from the predictions of several networks",
         description="Ensemble Kalman smoothing. INPUT are the tables that several networks made of one "
-        "recording (DeepLabCut, Lightning Pose or SLEAP: csv, h5, slp), one file for each network and camera, "
-        "or, with --members, one video. Writes <name>[.<camera>].eks_<model>.csv, .h5 and their provenance.",
+        "recording (DeepLabCut, Lightning Pose or SLEAP: csv, h5, slp), one file for each network and "
+        "camera, or, with --members, one video. Writes <name>[.<camera>].eks_<model>.csv, .h5 and their provenance.",
     )
     add_ensemble_options(smooth)
     video = smooth.add_argument_group("an ensemble of zoo models on a video")
@@ -223,8 +223,9 @@ def run_smooth(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: If an option is wrong or the inputs do not fit together.
     """
+    from adaptation.eks.smoothed_recording import output_paths
     from adaptation.eks.writers import check_formats, refuse_existing
-    from adaptation.smoothing import check_request, output_paths, smooth
+    from adaptation.smoothing import check_request, smooth
 
     formats = [name.strip() for name in arguments.format.split(",") if name.strip()]
     check_formats(formats)
