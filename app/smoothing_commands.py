@@ -26,9 +26,10 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     smooth = commands.add_parser(
         "smooth",
         help="one track with its uncertainty from the predictions of several networks",
-        description="Ensemble Kalman smoothing. INPUT are the tables that several networks made of one "
+        description="INPUT are the tables that several networks made of one "
         "recording (DeepLabCut, Lightning Pose or SLEAP: csv, h5, slp), one file for each network and "
-        "camera, or, with --members, one video. Writes <name>[.<camera>].eks_<model>.csv, .h5 and their provenance.",
+        "camera, or, with --members, one video. Writes <name>[.<camera>].eks_<model>.csv, .h5 and their "
+        "provenance.",
     )
     add_ensemble_options(smooth)
     video = smooth.add_argument_group("an ensemble of zoo models on a video")
