@@ -16,7 +16,7 @@ What each model is, and where it comes from, is in `adaptation.eks`; how files a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -270,13 +270,13 @@ Smoother = Callable[[Sequence[Ensemble], _Request], "Sequence[Smoothed] | Calibr
 
 
 def _singlecam(ensembles: Sequence[Ensemble], request: _Request) -> list[Smoothed]:
-    from adaptation.eks import smooth_singlecam
+    from adaptation.eks.singlecam import smooth_singlecam
 
     return [smooth_singlecam(one, options=request.options) for one in ensembles]
 
 
 def _pupil(ensembles: Sequence[Ensemble], request: _Request) -> list[Smoothed]:
-    from adaptation.eks import smooth_pupil
+    from adaptation.eks.pupil import smooth_pupil
 
     a_diameter, a_centre = request.details.get("a_diameter"), request.details.get("a_centre")
     return [
@@ -286,30 +286,37 @@ def _pupil(ensembles: Sequence[Ensemble], request: _Request) -> list[Smoothed]:
 
 
 def _multicam(ensembles: Sequence[Ensemble], request: _Request) -> Sequence[Smoothed]:
-    from adaptation.eks import smooth_multicam
+    from adaptation.eks.multicam import smooth_multicam
 
     return smooth_multicam(ensembles, options=request.options)
 
 
 def _mirrored(ensembles: Sequence[Ensemble], request: _Request) -> list[Smoothed]:
-    from adaptation.eks import joined, smooth_mirrored
+    from adaptation.eks.multicam import joined, smooth_mirrored
 
     parts = request.keypoints or None
-    return [
-        joined(smooth_mirrored(one, request.cameras, parts=parts, options=request.options))
-        for one in ensembles
-    ]
+    tracks = []
+    for one in ensembles:
+        views = smooth_mirrored(one, request.cameras, parts=parts, options=request.options)
+        # A part's parameter is that of its keypoints in all views.
+        choices = [
+            replace(choice, keypoints=tuple(f"{p}_{v.view}" for v in views for p in choice.keypoints))
+            for choice in views[0].choices
+        ]
+        tracks.append(replace(joined(views), choices=tuple(choices)))
+    return tracks
 
 
 def _calibrated(ensembles: Sequence[Ensemble], request: _Request) -> CalibratedSmoothed:
-    from adaptation.eks import smooth_calibrated
+    from adaptation.eks.calibrated import smooth_calibrated
+    from adaptation.eks.calibration import read_calibration
 
-    calibration = Path(str(request.details.get("calibration")))
+    calibration = read_calibration(Path(str(request.details.get("calibration"))))
     return smooth_calibrated(ensembles, calibration, options=request.options)
 
 
 def _asynchronous(ensembles: Sequence[Ensemble], request: _Request) -> Sequence[Smoothed]:
-    from adaptation.eks import smooth_asynchronous
+    from adaptation.eks.asynchronous import smooth_asynchronous
 
     return smooth_asynchronous(ensembles, request.times, options=request.options)
 
@@ -337,12 +344,6 @@ def _provenance(
         for individual, track in table.items()
         for one in track.operations
     ]
-    choices = [
-        {"individual": individual, "view": view, **_choice(one)}
-        for view, table in tables.items()
-        for individual, track in table.items()
-        for one in track.choices
-    ]
     return {
         "model": "ensemble_kalman_smoother",
         "variant": model,
@@ -352,9 +353,21 @@ def _provenance(
         "individuals": list(recording.individuals),
         "three_dimensional": bool(points),
         **({"fps": str(recording.fps)} if recording.fps else {}),
-        "smoothing_parameters": choices,
+        "smoothing_parameters": _parameters(tables),
         "operations": operations,
     }
+
+
+def _parameters(tables: Mapping[str, Mapping[str, Smoothed]]) -> list[dict[str, Any]]:
+    """Every smoothing parameter once, with the views that share it."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for view, table in tables.items():
+        for individual, track in table.items():
+            for choice in track.choices:
+                key = (individual, choice.keypoints, *choice.values.items(), choice.log_likelihood)
+                entry = found.setdefault(key, {"individual": individual, "views": [], **_choice(choice)})
+                entry["views"].append(view)
+    return list(found.values())
 
 
 def _choice(choice: SmoothingChoice) -> dict[str, Any]:

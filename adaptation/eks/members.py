@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptation.eks.files import Poses, read_poses
+import numpy as np
+
+from adaptation.eks.files import Poses, Track, read_poses
 from superset_vocab.errors import InputError, all_problems
 
 if TYPE_CHECKING:
@@ -123,7 +125,19 @@ def predict_members(
             model.predict(video, **(predict or {})).save(folder, path.stem, ["h5"])
         kept = read_poses(path)
         poses.append(Poses(kept.source, kept.tracks, kept.frame_index, {**_provenance(path), **kept.about}))
-    return poses
+    return _padded(poses)
+
+
+def _padded(poses: Sequence[Poses]) -> list[Poses]:
+    """Members with as many individuals as the one that saw the most; the others' are missing."""
+    most = max(poses, key=lambda one: len(one.tracks)).tracks
+    return [replace(one, tracks=(*one.tracks, *map(_absent, most[len(one.tracks) :]))) for one in poses]
+
+
+def _absent(track: Track) -> Track:
+    """An individual that was not seen."""
+    nothing = np.full_like(track.keypoints, np.nan)
+    return replace(track, keypoints=nothing, confidence=nothing[..., 0])
 
 
 def _provenance(path: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ WINDOW = 500  # frames that a figure shows if none are chosen
 _GREY, _BLUE, _ORANGE = "0.65", "#1f5fa8", "#d9711c"
 _BAND = 2.0  # standard deviations
 _DPI = 120
+_DECADES = 1e3  # of s shown on each side of what was chosen
 
 
 def plot_track(
@@ -112,7 +113,10 @@ def plot_likelihood(path: Path, choices: Sequence[SmoothingChoice]) -> bool:
     Returns:
         Whether there was anything to show: a fixed parameter has no curve, and no file is written then.
     """
-    curves = [one for one in choices if len(one.curve.values)]
+    curves: list[SmoothingChoice] = []
+    for one in choices:  # views that were smoothed together share theirs
+        if len(one.curve.values) and one not in curves:
+            curves.append(one)
     if not curves:
         return False
     if np.ndim(curves[0].curve.values) == 2:
@@ -128,6 +132,9 @@ def plot_likelihood(path: Path, choices: Sequence[SmoothingChoice]) -> bool:
             line.set_label(f"{label}: s = {one.value:.3g}")
         axes[0].set_xscale("log")
         axes[0].set_yscale("symlog", linthresh=1.0)
+        chosen = [one.value for one in curves]
+        axes[0].set_xlim(min(chosen) / _DECADES, max(chosen) * _DECADES)
+        axes[0].set_ylim(-1e5, 1)
         axes[0].set_xlabel("s")
         axes[0].set_ylabel("log likelihood below the highest")
         axes[0].legend(fontsize=7, frameon=False, ncols=1 + len(curves) // 12)
