@@ -7,14 +7,14 @@ square pixels. Nothing here needs more than numpy.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from superset_vocab.errors import all_problems
 
-Chosen = Literal["fixed", "likelihood", "em"]
+Chosen = Literal["fixed", "likelihood"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ class SmoothingChoice:
         values: Parameter to value: {"s": 3.1}, or {"a_diameter": 0.99, "a_centre": 0.98} for the pupil.
         log_likelihood: Log marginal likelihood of the observations at these values.
         curve: The likelihood at other values; empty arrays when the value was fixed.
-        chosen: "fixed" by the caller, "likelihood" by search, "em" by expectation-maximisation.
+        chosen: "fixed" by the caller, or the "likelihood" decided.
         at_bound: The search ended at the edge of its range, so the data do not determine the value.
     """
 
@@ -236,7 +236,7 @@ class CalibratedSmoothed:
 
 @dataclass(frozen=True)
 class SmoothingOptions:
-    """What the smoothers have in common; the defaults are the public code's.
+    """What the smoothers have in common; the defaults are the public command line's, but for `inflate`.
 
     Attributes:
         s: The smoothing parameter: larger follows the observations more closely. One number for all
@@ -248,9 +248,13 @@ class SmoothingOptions:
         variance: "confidence_weighted": variance of the members over their mean confidence; "plain".
         divide_by_members: Divide the variance by the number of members that observed, as the paper's
             equations 17, 19 and 21 do and the public code does not.
+        variance_floor: Smallest observation variance in px^2: members that agree exactly are not believed
+            exactly.
+        variance_of: What `Smoothed.variance` of a model of several views is: that of the "track", or that of
+            an "observation" of it, which adds the ensemble variance of the frame (the public code's columns).
+        n_latent: Size of the space that the linear models of several views learn.
+        good_frames: Percentage of frames, those of smallest variance, that they learn it from.
         inflate: Raise the variance of views that disagree with the others (models of several views only).
-        good_frames: Percentage of frames, those of smallest variance, that the several-view models learn from.
-        chosen_by: How an automatic s is found: "likelihood" search, or "em" (slower, for comparison).
 
     Raises:
         InputError: If a value is out of range; all problems are named.
@@ -263,9 +267,11 @@ class SmoothingOptions:
     centre: Literal["median", "mean"] = "median"
     variance: Literal["confidence_weighted", "plain"] = "confidence_weighted"
     divide_by_members: bool = False
-    inflate: bool = False
+    variance_floor: float = 1e-12
+    variance_of: Literal["track", "observation"] = "track"
+    n_latent: int = 3
     good_frames: float = 95.0
-    chosen_by: Literal["likelihood", "em"] = "likelihood"
+    inflate: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", tuple(tuple(block) for block in self.blocks))
@@ -292,15 +298,23 @@ class SmoothingOptions:
             yield f"s_bounds are {self.s_bounds}; want 0 < low < high"
         if not 0 < self.good_frames <= 100:
             yield f"good_frames is {self.good_frames}; want a percentage above 0, at most 100"
+        if not 0 < self.variance_floor < np.inf:
+            yield f"variance_floor is {self.variance_floor}; want a positive number"
+        if self.n_latent < 1:
+            yield f"n_latent is {self.n_latent}; want at least 1"
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 yield f"{name} is {getattr(self, name)!r}; want one of {', '.join(known)}"
+
+    def with_s(self, s: float | Mapping[str, float] | None) -> SmoothingOptions:
+        """These options with another smoothing parameter; None leaves them as they are."""
+        return self if s is None else replace(self, s=s)
 
 
 _CHOICES = {
     "centre": ("median", "mean"),
     "variance": ("confidence_weighted", "plain"),
-    "chosen_by": ("likelihood", "em"),
+    "variance_of": ("track", "observation"),
 }
 
 __all__ = [
