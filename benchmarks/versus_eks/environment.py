@@ -32,7 +32,7 @@ class Cost:
 
 
 def their_python(workdir: Path, given: Path | None) -> Path:
-    """The Python that has ensemble-kalman-smoother; installs it from PyPI if none is given or was made before.
+    """The Python that has ensemble-kalman-smoother; installs it from PyPI if there is none yet.
 
     Raises:
         SystemExit: If it cannot be installed.

@@ -19,7 +19,7 @@ class Example:
 
     Attributes:
         name: In the table.
-        folder: Of its files, in the shared data.
+        folder: Of its files, in the shared data, or an absolute path.
         theirs: Their subcommand and its options.
         ours: Options of `zoo smooth`.
         pattern: Of the prediction files.
@@ -31,9 +31,13 @@ class Example:
     ours: tuple[str, ...]
     pattern: str = "*.csv"
 
+    def source(self) -> Path:
+        """The folder; an absolute one lies elsewhere than in the shared data."""
+        return Path(self.folder) if Path(self.folder).is_absolute() else need(f"ensembles/{self.folder}")
+
     def their_command(self, program: Path, fixed: bool, out: Path) -> list[str]:
         """The public command on these files."""
-        folder = need(f"ensembles/{self.folder}")
+        folder = self.source()
         words = [word.format(folder=folder) for word in self.theirs]
         command = [str(program), *words, "--input-dir", str(folder), "--save-dir", str(out)]
         if fixed and "ibl-pupil" in self.theirs:
@@ -42,7 +46,7 @@ class Example:
 
     def our_command(self, python: str, fixed: bool, out: Path) -> list[str]:
         """`zoo smooth` on the same files, with the table that the public command writes."""
-        folder = need(f"ensembles/{self.folder}")
+        folder = self.source()
         files = [str(path) for path in sorted(folder.glob(self.pattern))]
         words = [word.format(folder=folder) for word in self.ours]
         command = [python, "-m", "app.cli", "smooth", *files, *words, "--out", str(out), "--format", "csv"]

@@ -38,7 +38,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         np.savez(
             job["result"],
             keypoints=table.loc[:, columns.isin(["x", "y"])].to_numpy().reshape(shape),
-            variance=table.loc[:, columns.isin(["x_posterior_var", "y_posterior_var"])].to_numpy().reshape(shape),
+            variance=table.loc[:, columns.isin(["x_posterior_var", "y_posterior_var"])]
+            .to_numpy()
+            .reshape(shape),
             s=np.ravel(s),
         )
     return {"seconds": seconds}
