@@ -1,4 +1,4 @@
-"""Functions that take a model, or what models predicted: smoothing; the names load when they are first used."""
+"""Functions that take a model, or what models predicted: smoothing. Names load when they are first used."""
 
 from __future__ import annotations
 
