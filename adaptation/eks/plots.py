@@ -143,14 +143,14 @@ def plot_likelihood(path: Path, choices: Sequence[SmoothingChoice]) -> bool:
 
 
 def _plot_pairs(figure: Figure, axis: Any, choice: SmoothingChoice) -> None:
-    """The likelihood at pairs of parameters."""
-    values, drop = choice.curve.values, choice.curve.log_likelihoods - choice.curve.log_likelihoods.max()
-    shown = axis.scatter(*values.T, c=-np.log10(1 - drop), s=18, cmap="viridis")
-    figure.colorbar(shown, ax=axis, label="-log10(1 + log likelihood below the highest)")
-    axis.plot(*choice.values.values(), marker="x", color="red", linestyle="none", label="chosen")
+    """The likelihood at pairs of AR(1) coefficients, by how far they are from 1, where they matter."""
+    drop = choice.curve.log_likelihoods - choice.curve.log_likelihoods.max()
+    shown = axis.scatter(*(1 - choice.curve.values).T, c=np.log10(1 - drop), s=22, cmap="viridis_r")
+    figure.colorbar(shown, ax=axis, label="log10(1 + log likelihood below the highest)")
+    chosen = ", ".join(f"{value:.4g}" for value in choice.values.values())
+    axis.plot(*(1 - value for value in choice.values.values()), "rx", markersize=9, label=f"chosen: {chosen}")
     first, second = choice.values
-    axis.set_xlabel(first)
-    axis.set_ylabel(second)
+    axis.set(xscale="log", yscale="log", xlabel=f"1 - {first}", ylabel=f"1 - {second}")
     axis.legend(frameon=False)
 
 
