@@ -1,4 +1,4 @@
-"""The `zoo` command: predict, models, demo, convert, merge, synthesize, train, evaluate, import-weights.
+"""The `zoo` command: predict, models, demo, convert, merge, synthesize, train, evaluate, smooth and more.
 
 Exit codes: 0 all done; 1 some of several inputs failed, or the system refused (a full disk); 2 a
 mistake in what was asked or given, told in one line; 130 interrupted. Each subcommand imports what it
@@ -12,10 +12,26 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app import dataset_commands, demo_command, predict_command, training_commands, weights_command
+from app import (
+    comparison_command,
+    dataset_commands,
+    demo_command,
+    predict_command,
+    smoothing_commands,
+    training_commands,
+    weights_command,
+)
 from superset_vocab.errors import InputError
 
-_EXTRAS = {"mmengine": "train", "albumentations": "train", "pycocotools": "train", "tensorboard": "train"}
+_EXTRAS = {
+    "mmengine": "train",
+    "albumentations": "train",
+    "pycocotools": "train",
+    "tensorboard": "train",
+    "matplotlib": "smooth",
+    "statsmodels": "smooth",
+    "sleap_io": "sleap",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,6 +83,8 @@ def build_parser() -> argparse.ArgumentParser:
     dataset_commands.add_to(commands)
     training_commands.add_to(commands)
     weights_command.add_to(commands)
+    smoothing_commands.add_to(commands)
+    comparison_command.add_to(commands)
     return parser
 
 

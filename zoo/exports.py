@@ -17,7 +17,7 @@ Beside the tables goes `<stem>.provenance.json`; the h5 also carries it as an at
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,15 +120,20 @@ def model_label(model: str, variant: str, detector: str) -> str:
 
 def write_dlc_h5(predictions: Predictions, path: Path) -> None:
     """Write a DeepLabCut h5; `pandas.read_hdf(path)` opens it."""
+    write_h5_tables(_tables(predictions), predictions.provenance, path)
+
+
+def write_h5_tables(pieces: Iterable[pd.DataFrame], provenance: dict[str, Any], path: Path) -> None:
+    """Write the pieces of one table, in DeepLabCut's columns, as a DeepLabCut h5 with its provenance."""
     import pandas as pd
     import tables
 
     with atomic_path(path) as temporary:
         with pd.HDFStore(str(temporary), mode="w") as store:
-            for table in _tables(predictions):
+            for table in pieces:
                 store.append(H5_KEY, table.astype(np.float64), format="table")
         with tables.open_file(str(temporary), "a") as file:
-            text = json.dumps(predictions.provenance, ensure_ascii=True)
+            text = json.dumps(provenance, ensure_ascii=True)
             file.get_node(f"/{H5_KEY}")._v_attrs.provenance = text
 
 

@@ -39,7 +39,7 @@ class LabelTable:
         path: The file.
         levels: Names of the header levels, e.g. ("scorer", "bodyparts", "coords").
         columns: One tuple of names for each column, in the order of `levels`.
-        images: (F,) image names with "/" between their parts.
+        images: (F,) image names with "/" between their parts; in a table of predictions numbers of frames.
         values: (F, C) float64, NaN where a cell is empty.
     """
 
@@ -143,7 +143,7 @@ def _read_table_layout(path: Path, group: h5py.Group) -> LabelTable:
     if more or set(rows.dtype.names or ()) != {"index", *fields}:
         raise ValueError("it is not a table of numbers")
     blocks = [(_names(_pickled(group["table"], f"{field}_kind")), rows[field]) for field in fields]
-    images = tuple(_image_name([name.decode("utf-8")]) for name in rows["index"])
+    images = tuple(_image_name([name]) for name in _row_names(rows["index"]))
     columns = _names(names)
     return LabelTable(path, tuple(map(str, levels)), columns, images, _join(columns, blocks, len(images)))
 
@@ -188,7 +188,7 @@ def _pickled(node: Any, name: str) -> Any:
 def _axis(group: h5py.Group, name: str) -> tuple[tuple[str, ...], ...]:
     """The labels of one axis, each a tuple of its levels' names."""
     if _attribute(group, f"{name}_variety") == "regular":
-        return tuple((text,) for text in _texts(group, name))
+        return tuple((text,) for text in _row_names(_array(group, name)))
     parts = []
     for i in range(int(_attribute(group, f"{name}_nlevels"))):
         level, codes = _texts(group, f"{name}_level{i}"), _array(group, f"{name}_label{i}")
@@ -206,9 +206,20 @@ def _array(group: h5py.Group, name: str) -> np.ndarray:
     return np.asarray(node[:])
 
 
+def _row_names(values: np.ndarray) -> list[str]:
+    """Names of rows: texts, or, in a table of predictions, the numbers of frames."""
+    if values.dtype.kind in "iu":
+        return [str(value) for value in values]
+    return _decoded(values, "the index")
+
+
 def _texts(group: h5py.Group, name: str) -> list[str]:
     """The texts of a dataset of fixed-length byte strings; anything else would be pickled objects."""
-    values = _array(group, name)
+    return _decoded(_array(group, name), name)
+
+
+def _decoded(values: np.ndarray, name: str) -> list[str]:
+    """Byte strings as texts."""
     if values.dtype.kind != "S":
         raise ValueError(f"{name} does not hold texts but {values.dtype}")
     return [value.decode("utf-8") for value in values]

@@ -1,0 +1,346 @@
+"""`zoo smooth`; what says how to smooth is shared with `zoo compare-smoothers`."""
+
+# ruff: noqa: T201 - printing is what a command line is for
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from superset_vocab.errors import InputError, all_problems
+
+if TYPE_CHECKING:
+    from adaptation.eks.ensemble import SmoothingOptions
+    from adaptation.eks.recording import Recording
+    from adaptation.eks.smoothed_recording import SmoothedRecording
+
+_MODELS = ("singlecam", "multicam", "calibrated", "mirrored", "pupil", "asynchronous")
+_VIDEO_ONLY = ("resume", "max_individuals", "device", "detector", "batch_size")
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    """Add the subcommand to the parser."""
+    smooth = commands.add_parser(
+        "smooth",
+        help="one track with its uncertainty from the predictions of several networks",
+        description="INPUT are the tables that several networks made of one "
+        "recording (DeepLabCut, Lightning Pose or SLEAP: csv, h5, slp), one file for each network and "
+        "camera, or, with --members, one video. Writes <name>[.<camera>].eks_<model>.csv, .h5 and their "
+        "provenance.",
+    )
+    add_ensemble_options(smooth)
+    video = smooth.add_argument_group("an ensemble of zoo models on a video")
+    video.add_argument(
+        "--members",
+        nargs="+",
+        default=[],
+        metavar="MODEL[:VARIANT][:WEIGHTS]",
+        help="predict INPUT, a video, with these; their tables are kept in --out",
+    )
+    video.add_argument("--resume", action="store_true", help="take members' tables that are there already")
+    video.add_argument("--max-individuals", type=int, help="number of animals; default: as many as are seen")
+    video.add_argument("--detector", help="of every member; see `zoo predict`")
+    video.add_argument("--device", help="auto, cpu, cuda or cuda:N; default: auto")
+    video.add_argument("--batch-size", type=int, help="frames at a time; default: 16")
+    out = smooth.add_argument_group("results")
+    out.add_argument("--out", type=Path, required=True, help="folder for the results")
+    out.add_argument("--name", help="start of their names; default: what the inputs' names have in common")
+    out.add_argument("--format", default="csv,h5", help="of csv, h5, netcdf (movement); default: %(default)s")
+    out.add_argument("--fps", type=Fraction, help="frames per second, for the times in netcdf and figures")
+    out.add_argument(
+        "--plot", nargs="*", metavar="KEYPOINT", help="draw these keypoints, or all, and the likelihood"
+    )
+    out.add_argument(
+        "--plot-frames", type=_range, metavar="A:B", help="frames to draw; default: restless ones"
+    )
+    out.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    out.add_argument("--quiet", action="store_true", help="no progress bar")
+    smooth.set_defaults(run=run_smooth)
+
+
+def add_ensemble_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which files belong together and how they are smoothed."""
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help="tables of predictions, or a video"
+    )
+    parser.add_argument("--model", default="singlecam", choices=_MODELS, help="default: %(default)s")
+    parser.add_argument(
+        "--cameras",
+        nargs="+",
+        default=[],
+        help="their names, in the files' names; mirrored: in the keypoints'",
+    )
+    parser.add_argument(
+        "--keypoints", nargs="+", default=[], help="only these; mirrored: parts, without the view"
+    )
+    parser.add_argument("--calibration", type=Path, help="calibrated: anipose's calibration.toml")
+    parser.add_argument(
+        "--timestamps",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="asynchronous: frame times of each camera, seconds",
+    )
+    parser.add_argument(
+        "--rename",
+        nargs="+",
+        default=[],
+        metavar="CAMERA:A=B",
+        help="what CAMERA calls keypoint A is B in the other cameras",
+    )
+    parser.add_argument(
+        "--match-individuals",
+        action="store_true",
+        help="individuals have arbitrary names: match those of the members by distance",
+    )
+    group = parser.add_argument_group("how to smooth")
+    group.add_argument(
+        "--s",
+        nargs="+",
+        default=[],
+        metavar="[KEYPOINT=]S",
+        help="smoothing parameter: larger follows the networks more closely; default: the most likely",
+    )
+    group.add_argument(
+        "--s-frames", nargs="+", type=_range, default=[], metavar="A:B", help="find s on these frames only"
+    )
+    group.add_argument(
+        "--blocks", nargs="+", default=[], metavar="A,B", help="keypoints that share one s, by commas"
+    )
+    group.add_argument("--a-diameter", type=float, help="pupil: in place of s, below 1; default: most likely")
+    group.add_argument("--a-centre", type=float, help="pupil: likewise for its centre")
+    group.add_argument(
+        "--centre", choices=("median", "mean"), help="what stands for the members; default: median"
+    )
+    group.add_argument(
+        "--variance",
+        choices=("confidence_weighted", "plain"),
+        help="members' variance, over their mean confidence or not; default: confidence_weighted",
+    )
+    group.add_argument(
+        "--divide-by-members", action="store_true", help="variance of their mean, as in the paper"
+    )
+    group.add_argument(
+        "--inflate", action="store_true", help="several views: raise the variance of a view that disagrees"
+    )
+    group.add_argument(
+        "--good-frames", type=float, metavar="PERCENT", help="several views: learn from these; default: 95"
+    )
+    group.add_argument("--n-latent", type=int, help="several views: dimensions they share; default: 3")
+    group.add_argument(
+        "--variance-of",
+        choices=("track", "observation"),
+        help="several views: what posterior_var is; default: track",
+    )
+
+
+def _range(text: str) -> tuple[int, int]:
+    """A half-open range of frames."""
+    match = re.fullmatch(r"(\d+):(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no range of frames such as 0:500")
+    return int(match[1]), int(match[2])
+
+
+def smoothing_options(arguments: argparse.Namespace) -> SmoothingOptions:
+    """The options that the command line names, over the defaults.
+
+    Raises:
+        InputError: If one makes no sense.
+    """
+    from adaptation.eks.ensemble import SmoothingOptions
+
+    names = ("centre", "variance", "good_frames", "n_latent", "variance_of")
+    chosen: dict[str, Any] = {
+        name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None
+    }
+    return SmoothingOptions(
+        s=_smoothing_parameter(arguments.s),
+        blocks=tuple(tuple(block.split(",")) for block in arguments.blocks),
+        frame_ranges=tuple(arguments.s_frames),
+        divide_by_members=arguments.divide_by_members,
+        inflate=arguments.inflate,
+        **chosen,
+    )
+
+
+def _smoothing_parameter(words: list[str]) -> float | dict[str, float] | None:
+    """One number, or one for each keypoint."""
+    try:
+        if len(words) == 1 and "=" not in words[0]:
+            return float(words[0])
+        pairs = [word.rpartition("=") for word in words]
+        if any(not name for name, _, _ in pairs):
+            raise InputError(f"--s: {' '.join(words)!r} is neither one number nor KEYPOINT=NUMBER for each")
+        return {name: float(value) for name, _, value in pairs} or None
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"--s: {' '.join(words)!r} holds something that is no number") from error
+
+
+def _renames(words: list[str]) -> dict[str, dict[str, str]]:
+    """Camera to old name to new name."""
+    names: dict[str, dict[str, str]] = {}
+    for word in words:
+        match = re.fullmatch(r"([^:]+):([^=]+)=(.+)", word)
+        if match is None:
+            raise InputError(f"--rename: {word!r} is not CAMERA:KEYPOINT=KEYPOINT")
+        names.setdefault(match[1], {})[match[2]] = match[3]
+    return names
+
+
+def details_of(arguments: argparse.Namespace) -> Any:
+    """What only some models take, as far as it was given."""
+    values = {
+        "calibration": arguments.calibration,
+        "timestamps": tuple(arguments.timestamps) or None,
+        "a_diameter": arguments.a_diameter,
+        "a_centre": arguments.a_centre,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def read_inputs(arguments: argparse.Namespace, cameras: list[str]) -> Recording:
+    """The recording that the files named on the command line are."""
+    from adaptation.eks.recording import read_recording
+
+    return read_recording(
+        arguments.inputs,
+        cameras if arguments.model != "mirrored" else (),
+        timestamps=arguments.timestamps,
+        rename=_renames(arguments.rename),
+        match_individuals=arguments.match_individuals,
+        progress=not arguments.quiet,
+    )
+
+
+def run_smooth(arguments: argparse.Namespace) -> int:
+    """Smooth one recording.
+
+    Raises:
+        InputError: If an option is wrong or the inputs do not fit together.
+    """
+    from adaptation.eks.smoothed_recording import output_paths
+    from adaptation.eks.writers import check_formats, refuse_existing
+    from adaptation.smoothing import check_request, smooth
+
+    formats = [name.strip() for name in arguments.format.split(",") if name.strip()]
+    check_formats(formats)
+    options, details = smoothing_options(arguments), details_of(arguments)
+    _check_arguments(arguments)
+    cameras = list(check_request(arguments.model, arguments.cameras, details))
+    views = cameras if cameras and arguments.model != "mirrored" else [""]
+    name = arguments.name or common_name(arguments.inputs, cameras)
+    refuse_existing(output_paths(arguments.model, views, arguments.out, name, formats), arguments.overwrite)
+    recording = _predicted(arguments) if arguments.members else read_inputs(arguments, cameras)
+    if arguments.fps is not None:
+        recording = replace(recording, fps=arguments.fps)
+    details.pop("timestamps", None)  # read by now
+    smoothed = smooth(
+        recording, arguments.model, options, cameras=cameras, keypoints=arguments.keypoints, **details
+    )
+    written = smoothed.save(arguments.out, name, formats, overwrite=arguments.overwrite)
+    if arguments.plot is not None:
+        written += smoothed.plot(
+            arguments.out,
+            name,
+            arguments.plot,
+            frames=arguments.plot_frames,
+            overwrite=arguments.overwrite,
+        )
+    _tell(smoothed)
+    for path in written:
+        print(f"  {path}")
+    return 0
+
+
+def _check_arguments(arguments: argparse.Namespace) -> None:
+    """Refuse options that would have no effect."""
+    problems = []
+    if arguments.members:
+        if len(arguments.inputs) != 1:
+            problems.append(f"--members take one video, not {len(arguments.inputs)} inputs")
+        if arguments.model not in ("singlecam", "mirrored", "pupil") or (
+            arguments.cameras and arguments.model != "mirrored"
+        ):
+            problems.append(
+                "--members are of one camera; predict each camera with `zoo predict`, then smooth"
+            )
+        if arguments.rename:
+            problems.append("--rename has no effect with --members")
+    else:
+        given = [name for name in _VIDEO_ONLY if getattr(arguments, name)]
+        problems += [f"--{name.replace('_', '-')} has an effect with --members only" for name in given]
+    if arguments.plot is None and arguments.plot_frames is not None:
+        problems.append("--plot-frames has an effect with --plot only")
+    if arguments.fps is not None and arguments.fps <= 0:
+        problems.append(f"--fps is {arguments.fps}, want a positive number")
+    if problems:
+        raise all_problems("smooth", problems)
+
+
+def _predicted(arguments: argparse.Namespace) -> Recording:
+    """The recording that an ensemble of zoo models makes of a video."""
+    from adaptation.eks.members import Member, check_members, member_paths, predict_members
+    from adaptation.eks.recording import assemble
+    from adaptation.eks.writers import refuse_existing
+
+    video = arguments.inputs[0]
+    members = [Member.parse(text) for text in arguments.members]
+    check_members(members)
+    if not arguments.resume:
+        refuse_existing(member_paths(arguments.out, video, members), arguments.overwrite)
+    poses = predict_members(
+        video,
+        members,
+        arguments.out,
+        load={"device": arguments.device or "auto", "detector": arguments.detector},
+        predict={
+            "max_individuals": arguments.max_individuals,
+            "batch_size": arguments.batch_size or 16,
+            "progress": not arguments.quiet,
+        },
+        resume=arguments.resume,
+    )
+    fps = poses[0].about.get("fps")
+    return assemble({"": poses}, match_individuals=True, fps=Fraction(fps) if fps else None)
+
+
+def common_name(paths: list[Path], cameras: list[str]) -> str:
+    """What the names of an ensemble's files have in common, without cameras and the word before a number."""
+    stems = [path.stem for path in paths]
+    for camera in cameras:
+        stems = [re.sub(rf"[._\-]?{re.escape(camera)}(?![A-Za-z0-9])", "", stem) for stem in stems]
+    same = next((i for i, some in enumerate(zip(*stems, strict=False)) if len(set(some)) > 1), None)
+    name = min(stems, key=len)[:same]
+    if len(paths) > 1:
+        name = re.sub(r"[._\-]?(rng|seed|net|network|member|model|shuffle)[._=\-]*\d*$", "", name)
+    return name.strip("._=- ") or "smoothed"
+
+
+def _tell(smoothed: SmoothedRecording) -> None:
+    """Print, for each view and keypoint, the parameter and how far the members and the track are apart."""
+    import numpy as np
+
+    several = len(smoothed.individuals) > 1
+    for view, table in smoothed.tables.items():
+        for individual, track in table.items():
+            who = ", ".join(word for word in (view, individual if several else "") if word)
+            print(f"{smoothed.scorer}{f' of {who}' if who else ''}: {len(track.keypoints)} frames")
+            choices = {name: one for one in track.choices for name in one.keypoints}
+            width = max(map(len, track.names))
+            for k, name in enumerate(track.names):
+                sds = [np.sqrt(np.nanmean(v[:, k])) if np.isfinite(v[:, k]).any() else np.nan
+                       for v in (track.statistics.variance, track.variance)]  # fmt: skip
+                missing = int(np.isnan(track.statistics.centre[:, k]).any(-1).sum())
+                choice = choices.get(name)
+                values = (
+                    ", ".join(f"{key} {value:.4g}" for key, value in choice.values.items()) if choice else ""
+                )
+                bound = " (at the bound of the search)" if choice and choice.at_bound else ""
+                gaps = f", {missing} frames bridged" if missing else ""
+                print(f"  {name:<{width}}  {values}{bound}  sd {sds[0]:.3g} -> {sds[1]:.3g} px{gaps}")
