@@ -243,15 +243,16 @@ def run_smooth(arguments: argparse.Namespace) -> int:
     smoothed = smooth(
         recording, arguments.model, options, cameras=cameras, keypoints=arguments.keypoints, **details
     )
-    written = smoothed.save(arguments.out, name, formats, overwrite=arguments.overwrite)
+    written = []
     if arguments.plot is not None:
-        written += smoothed.plot(
+        written = smoothed.plot(
             arguments.out,
             name,
             arguments.plot,
             frames=arguments.plot_frames,
             overwrite=arguments.overwrite,
         )
+    written += smoothed.save(arguments.out, name, formats, overwrite=arguments.overwrite)
     _tell(smoothed)
     for path in written:
         print(f"  {path}")
