@@ -39,6 +39,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--video", help="folder of this video's images in the labels; default: the video's name"
     )
     compare.add_argument(
+        "--first", type=int, default=0, metavar="N", help="what the labels call the first frame; default: 0"
+    )
+    compare.add_argument(
         "--methods", nargs="+", help="besides the Kalman smoothers; default: all but arima (slow; by name)"
     )
     compare.add_argument("--out", type=Path, required=True, help="folder for the results")
@@ -132,7 +135,7 @@ def _labels_of(arguments: argparse.Namespace, recording: Recording) -> list[Labe
     if several:
         raise InputError(f"--labels: more than one table for {', '.join(several)}")
     names = [str(path) for path in arguments.inputs]
-    return [read_labels(files[view][0], arguments.video, names) for view in recording.views]
+    return [read_labels(files[view][0], arguments.video, names, arguments.first) for view in recording.views]
 
 
 def _smoothed_variants(

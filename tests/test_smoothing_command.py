@@ -310,6 +310,9 @@ def test_labels_of_another_video_are_refused(run: Run, tmp_path: Path) -> None:
     code, _, err = run(*arguments[:-4], beyond, *arguments[-3:], "--overwrite")
     assert code == 2
     assert "labels frames [80] that the predictions have not" in err
+    code, said, _ = run(*arguments[:-4], beyond, *arguments[-3:], "--overwrite", "--first", "-1")
+    assert code == 2
+    assert read_labels(beyond, None, ["net0.csv"], 1).frames.tolist() == [0, 79]
 
 
 def test_unknown_methods(run: Run, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class Comparison:
         return self.sd[order][counts - 1], total[:, counts - 1] / counts
 
 
-def read_labels(path: Path, video: str | None, files: Sequence[str]) -> Labels:
+def read_labels(path: Path, video: str | None, files: Sequence[str], first: int = 0) -> Labels:
     """The labels of one video in a DeepLabCut or Lightning Pose label file.
 
     Args:
@@ -92,6 +92,7 @@ def read_labels(path: Path, video: str | None, files: Sequence[str]) -> Labels:
         video: Folder of the labelled images; None for the only one.
         files: The ensemble's files, whose names must hold the video's if `video` is not given: errors against
             the labels of another video would be meaningless.
+        first: What the labels call the video's first frame, where the video is a cut of a longer one.
 
     Raises:
         InputError: If the labels cannot be read, are of several videos or of another one.
@@ -115,7 +116,7 @@ def read_labels(path: Path, video: str | None, files: Sequence[str]) -> Labels:
     except KeyError as error:
         raise InputError(f"{path}: has no column {' '.join(error.args[0])}") from error
     values = table.values[rows][:, np.ravel(columns)].reshape(len(rows), len(names), 2)
-    frames = np.array([int(some[-1]) for some in numbers], dtype=np.int64)
+    frames = np.array([int(some[-1]) for some in numbers], dtype=np.int64) - first
     return Labels(names, frames, values, str(path))
 
 

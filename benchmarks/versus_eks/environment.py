@@ -24,10 +24,12 @@ class Cost:
 
     Attributes:
         seconds: From its start to its end.
+        processor: Processor seconds, of all its threads: what a busy machine changes least.
         peak_mib: The most memory it held, MiB.
     """
 
     seconds: float
+    processor: float
     peak_mib: float
 
 
@@ -68,7 +70,7 @@ def run(command: Sequence[str]) -> Cost:
             said.seek(0)
             end = said.read()[-3000:].decode("utf-8", "replace")
             raise SystemExit(f"failed: {' '.join(command[:8])} ...\n{end}")
-    return Cost(seconds, usage.ru_maxrss / 1024)
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def job(python: Path | str, side: str, workdir: Path, **entries: Any) -> dict[str, Any]:
