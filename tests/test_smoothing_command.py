@@ -310,7 +310,7 @@ def test_labels_of_another_video_are_refused(run: Run, tmp_path: Path) -> None:
     code, _, err = run(*arguments[:-4], beyond, *arguments[-3:], "--overwrite")
     assert code == 2
     assert "labels frames [80] that the predictions have not" in err
-    code, said, _ = run(*arguments[:-4], beyond, *arguments[-3:], "--overwrite", "--first", "-1")
+    code, _, _ = run(*arguments[:-4], beyond, *arguments[-3:], "--overwrite", "--first", "-1")
     assert code == 2
     assert read_labels(beyond, None, ["net0.csv"], 1).frames.tolist() == [0, 79]
 
