@@ -7,6 +7,7 @@ All problems come in one error.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -270,10 +271,14 @@ def _differences(view: str, members: Sequence[Poses]) -> Iterator[str]:
         return
     first, seen = members[0], {}
     for one in members:
-        digest = one.about.get("sha256")
-        if digest and digest in seen:
-            yield f"{one.source} is a copy of {seen[digest]}: an ensemble needs different networks"
-        seen.setdefault(digest, one.source)
+        content = _fingerprint(one)
+        if content in seen:
+            yield (
+                f"{one.source} holds the same predictions as {seen[content]}: an ensemble needs different "
+                "networks"
+            )
+        if content:
+            seen.setdefault(content, one.source)
     yield from _span_problems(first)
     for one in members[1:]:
         if set(one.individuals) != set(first.individuals):
@@ -286,6 +291,13 @@ def _differences(view: str, members: Sequence[Poses]) -> Iterator[str]:
             yield from _name_differences(one, first, individual)
         if not np.array_equal(one.frame_index, first.frame_index):
             yield f"{one.source} has {_span(one)}, {first.source} {_span(first)}"
+
+
+def _fingerprint(poses: Poses) -> bytes:
+    """A hash of the predicted keypoints; empty if there are none."""
+    found = [track.keypoints for track in poses.tracks if np.isfinite(track.keypoints).any()]
+    blocks = b"".join(np.nan_to_num(keypoints, nan=-1.0).tobytes() for keypoints in found)
+    return hashlib.sha256(blocks).digest() if found else b""
 
 
 def _name_differences(one: Poses, first: Poses, individual: str) -> Iterator[str]:
