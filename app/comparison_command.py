@@ -70,8 +70,9 @@ def run_compare(arguments: argparse.Namespace) -> int:
     if arguments.keypoints:
         recording = recording.select(arguments.keypoints)
     labels = _labels_of(arguments, recording)
+    ensembles = recording.ensembles[recording.individuals[0]]
     result = compare(
-        recording.ensembles[recording.individuals[0]],
+        ensembles,
         labels,
         recording.frame_index,
         _smoothed_variants(arguments, recording, cameras),
@@ -80,7 +81,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     make_folder(arguments.out)
     _write_rows(paths[0], result)
     _write_summary(paths[1], result, recording, labels)
-    _plot(paths[2], result, len(recording.members[0]))
+    _plot(paths[2], result, ensembles[0].n_members)
     _tell(result)
     for path in paths:
         print(f"  {path}")

@@ -42,7 +42,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
             variance=table.loc[:, columns.isin(["x_posterior_var", "y_posterior_var"])]
             .to_numpy()
             .reshape(shape),
-            s=np.ravel(s),
+            s=np.asarray(s, dtype=np.float64).ravel(),
         )
     return {"seconds": seconds, "processor": processor}
 
