@@ -65,12 +65,13 @@ def run_compare(arguments: argparse.Namespace) -> int:
     refuse_existing(paths, arguments.overwrite)
     cameras = list(check_request(arguments.model, arguments.cameras, details_of(arguments)))
     recording = read_inputs(arguments, cameras)
-    if len(recording.individuals) > 1:
+    individual, *others = recording.individuals
+    if others:
         raise InputError(f"compare-smoothers takes one individual, not {', '.join(recording.individuals)}")
     if arguments.keypoints:
         recording = recording.select(arguments.keypoints)
     labels = _labels_of(arguments, recording)
-    ensembles = recording.ensembles[recording.individuals[0]]
+    ensembles = recording.ensembles[individual]
     result = compare(
         ensembles,
         labels,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -382,3 +383,12 @@ def test_arima_follows_an_autoregression() -> None:
     assert 0.75 < residual < 1.25  # the one-step prediction leaves the innovation
     assert out[0, 0, 0] == x[0]
     assert np.isnan(out[:, 0, 1]).all()
+
+
+def test_what_is_not_installed_is_named(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.slp").touch()
+    monkeypatch.setitem(sys.modules, "sleap_io", None)
+    monkeypatch.setitem(sys.modules, "sleap_io.io.main", None)
+    code, _, err = run("smooth", tmp_path / "a.slp", "--out", tmp_path / "out", "--quiet")
+    assert (code, err.count("\n")) == (2, 1)
+    assert 'pip install "superanimal-zoo[sleap]"' in err
