@@ -1,4 +1,4 @@
-"""The textbook answer: condition one big Gaussian on its observations. Slow, and independent of any filter."""
+"""The textbook answer: condition one big Gaussian on its observations. Slow, independent of any filter."""
 
 from __future__ import annotations
 

@@ -294,7 +294,7 @@ def three_cameras():
     return cameras
 
 
-def calibrated_views(rng, n_frames=20):
+def calibrated_views(rng, n_frames=20, missing=0.04):
     cameras = three_cameras()
     track = np.cumsum(rng.normal(size=(n_frames, 1, 3)), axis=0) * 0.15
     views = []
@@ -302,7 +302,7 @@ def calibrated_views(rng, n_frames=20):
         pixels = cv2.projectPoints(
             track.reshape(-1, 3), camera.rotation, camera.translation, camera.matrix, camera.distortions
         )[0].reshape(n_frames, 1, 2)
-        views.append(an_ensemble(pixels, rng, view=camera.name, members=3, missing=0.04))
+        views.append(an_ensemble(pixels, rng, view=camera.name, members=3, missing=missing))
     return cameras, views, track
 
 

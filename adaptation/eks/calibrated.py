@@ -90,7 +90,9 @@ def smooth_calibrated(
     for camera in cameras:
         pixels, jacobian = camera.project_with_jacobian(points)
         tracks.append(pixels)
-        variances.append(np.einsum("tkpa,tkab,tkpb->tkp", jacobian, covariance, jacobian))
+        variances.append(
+            np.maximum(np.einsum("tkpa,tkab,tkpb->tkp", jacobian, covariance, jacobian, optimize=True), 0.0)
+        )
     smoothed = finish_views(views, statistics, [*tracks, *variances], choices, options, done)
     return CalibratedSmoothed(tuple(smoothed), points, covariance, names)
 

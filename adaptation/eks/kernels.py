@@ -22,6 +22,8 @@ from numba import njit
 
 # With the logarithm taken of this many innovations at a time: 1e-15^16 and 1e15^16 fit into float64.
 _LOG_EVERY = 16
+# Ratio of innovation variance to noise above which the plain covariance update loses more than six digits.
+_EXACT = 1e6
 _LOG_2PI = float(np.log(2 * np.pi))
 
 
@@ -247,8 +249,30 @@ def transition(step, persistence, drift, stationary, scale, factors, process):
 
 
 @compiled
-def observe(observations, noise, design, base, mean, covariance, gain):
+def joseph(row, gain, total, noise, covariance, scratch):
+    """(I - k h) P (I - k h)' + k R k' in place, for a scalar observation h x; gain P h', k = P h' / F."""
+    n = row.shape[0]
+    for a in range(n):
+        share = gain[a] / total
+        for b in range(n):
+            scratch[a, b] = covariance[a, b] - share * gain[b]
+    for a in range(n):
+        left = 0.0
+        for c in range(n):
+            left += scratch[a, c] * row[c]
+        for b in range(a + 1):
+            covariance[a, b] = (
+                scratch[a, b] - left * gain[b] / total + noise * (gain[a] / total) * (gain[b] / total)
+            )
+            covariance[b, a] = covariance[a, b]
+
+
+@compiled
+def observe(observations, noise, design, base, mean, covariance, gain, scratch):
     """Take in one frame's observations, one scalar at a time; mean and covariance are updated in place.
+
+    P - k k' F loses all digits where an observation is far more exact than its prediction, and contradictory
+    exact observations would then be weighed by rounding errors; Joseph's form, twice the work, is used there.
 
     Returns:
         Number of observations, sum of log innovation variances, sum of squared standardised innovations.
@@ -270,13 +294,15 @@ def observe(observations, noise, design, base, mean, covariance, gain):
         logs += np.log(total)
         quadratic += error * error / total
         for a in range(n):
+            mean[a] += gain[a] / total * error
+        if total > _EXACT * noise[i]:
+            joseph(design[i], gain, total, noise[i], covariance, scratch)
+            continue
+        for a in range(n):
             share = gain[a] / total
-            mean[a] += share * error
             for b in range(a + 1):
                 covariance[a, b] -= share * gain[b]
                 covariance[b, a] = covariance[a, b]
-            # Rounding must not make a variance negative where an observation is almost exact.
-            covariance[a, a] = max(covariance[a, a], 0.0)
     return count, logs, quadratic
 
 
@@ -317,7 +343,7 @@ def filter_states(observations, noise, steps, model, scale, cameras, points, mea
     n = start_mean.shape[0]
     mean, covariance = start_mean.copy(), start_covariance.copy()
     design, base = linear_design.copy(), np.zeros(n_observed)
-    factors, process, gain = np.ones(n), np.zeros((n, n)), np.empty(n)
+    factors, process, gain, scratch = np.ones(n), np.zeros((n, n)), np.empty(n), np.empty((n, n))
     last_step = np.nan
     count, logs, quadratic = 0, 0.0, 0.0
     for t in range(n_frames):
@@ -331,7 +357,7 @@ def filter_states(observations, noise, steps, model, scale, cameras, points, mea
                     covariance[a, b] = covariance[a, b] * factors[a] * factors[b] + process[a, b]
         if cameras.shape[0]:
             linearise(cameras, points[t] if points.shape[0] else mean, design, base)
-        seen, log, square = observe(observations[t], noise[t], design, base, mean, covariance, gain)
+        seen, log, square = observe(observations[t], noise[t], design, base, mean, covariance, gain, scratch)
         count += seen
         logs += log
         quadratic += square

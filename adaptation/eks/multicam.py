@@ -206,8 +206,17 @@ def choose_s(names: Sequence[str], models: Sequence[StateSpace | None], options:
 
 def project_linear(space: Subspace, means: np.ndarray, covariances: np.ndarray):
     """What the views see of the state: pixels (T, 2V) and their variances."""
-    variance = np.einsum("ap,tab,bp->tp", space.basis, covariances, space.basis)
-    return means @ space.basis + space.mean, variance
+    return means @ space.basis + space.mean, seen_variance(covariances, space.basis.T)
+
+
+def seen_variance(covariances: np.ndarray, design: np.ndarray) -> np.ndarray:
+    """Variances (T, P) of observations: the diagonal of B V B', which rounding must not make negative.
+
+    Args:
+        covariances: (T, N, N) of the states.
+        design: (P, N).
+    """
+    return np.maximum(np.einsum("pa,tab,pb->tp", design, covariances, design, optimize=True), 0.0)
 
 
 def write_views(tracks: Sequence[np.ndarray], k: int, pixels: np.ndarray, variance: np.ndarray) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from adaptation.eks.ensemble import Ensemble, EnsembleStatistics, Smoothed, SmoothingOptions
-from adaptation.eks.multicam import walk_in
+from adaptation.eks.multicam import project_linear, walk_in
 from adaptation.eks.smoothing_parameter import choose
 from adaptation.eks.state_space import frames_within
 from adaptation.eks.statistics import ensemble_statistics
@@ -85,8 +85,8 @@ def pose_pca(
     name = ", ".join(n for n, u in zip(ensemble.names, used, strict=True) if u)
     values, choices = choose((name,), options, lambda _, scales: chosen_on.log_likelihoods(scales))
     means, covariances = model.smooth(values[0])
-    spread = np.einsum("ap,tab,bp->tp", space.basis, covariances, space.basis)
-    keypoints, posterior = _scattered(means @ space.basis + space.mean, used), _scattered(spread, used)
+    pixels, spread = project_linear(space, means, covariances)
+    keypoints, posterior = _scattered(pixels, used), _scattered(spread, used)
     done = operation("pose_pca", members=ensemble.n_members, s=values[0], n_latent=len(space.basis))
     smoothed = Smoothed(keypoints, posterior, statistics, ensemble.names, ensemble.view, choices, (done,))
     return PosePCA(

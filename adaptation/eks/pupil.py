@@ -10,6 +10,8 @@ nearer to 1, the smoother.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.optimize import minimize
 
@@ -21,6 +23,7 @@ from adaptation.eks.ensemble import (
     SmoothingChoice,
     SmoothingOptions,
 )
+from adaptation.eks.multicam import seen_variance
 from adaptation.eks.state_space import StateSpace, frames_within
 from adaptation.eks.statistics import ensemble_statistics
 from adaptation.eks.views import reordered
@@ -78,7 +81,7 @@ def smooth_pupil(
     a_diameter, a_centre = choice.values["a_diameter"], choice.values["a_centre"]
     means, covariances = _with_memory(model, a_diameter, a_centre).smooth(1.0)
     pixels = (means @ _DESIGN.T + _DESIGN @ origin).reshape(-1, 4, 2)
-    variance = np.einsum("pa,tab,pb->tp", _DESIGN, covariances, _DESIGN).reshape(-1, 4, 2)
+    variance = seen_variance(covariances, _DESIGN).reshape(-1, 4, 2)
     order = [names.index(name) for name in ensemble.names]
     done = operation("smooth_pupil", members=ensemble.n_members, about_mean=about_mean, **choice.values)
     return PupilSmoothed(
@@ -152,8 +155,6 @@ def _model(
 
 def _with_memory(model: StateSpace, a_diameter: float, a_centre: float) -> StateSpace:
     """The model with its AR(1) coefficients."""
-    from dataclasses import replace
-
     return replace(model, persistence=np.array([a_diameter, a_centre, a_centre]))
 
 

@@ -116,9 +116,12 @@ def learn_subspace(
     if len(good) <= n_latent:
         good = complete
     mean = centre[good].mean(0)
-    _, singular, rows = np.linalg.svd(centre[good] - mean, full_matrices=False)
+    deviation = centre[good] - mean
+    # The mean of equal numbers is not quite equal to them; what is left of it must not become a movement.
+    deviation[np.abs(deviation) < 1e-12 * np.abs(mean)] = 0.0
+    _, singular, rows = np.linalg.svd(deviation, full_matrices=False)
     basis = rows[:n_latent]
-    scores = (centre[good] - mean) @ basis.T
+    scores = deviation @ basis.T
     drift = np.atleast_2d(np.cov(np.diff(scores, axis=0).T))
     largest = np.abs(drift).max()
     # Frames that never move say nothing about how they move: equally in all directions then.
