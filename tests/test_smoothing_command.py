@@ -25,6 +25,7 @@ from adaptation.eks.comparison import (
     median_filtered,
     read_labels,
 )
+from adaptation.eks.diagnosis import worst_rows
 from adaptation.eks.ensemble import Ensemble
 from adaptation.eks.files import read_poses
 from adaptation.eks.members import Member, check_members, predict_members
@@ -131,6 +132,41 @@ def test_two_cameras(run: Run, tmp_path: Path) -> None:
     poses = read_poses(next((tmp_path / "out").glob("*.bot.eks_multicam.csv")))
     assert poses.tracks[0].names == ("tail",)
     assert np.abs(poses.tracks[0].keypoints - 2 * truth[:, 1:]).mean() < 2
+
+
+def test_a_mistake_of_all_networks_is_found(run: Run, tmp_path: Path) -> None:
+    """In one view all networks are wrong together: no variance shows it, the geometry does."""
+    truth = walk(n_frames=200)
+    lifted = 1.5 * truth
+    lifted[90:95, 1] += 80
+    files = write_members(tmp_path, 3, "top", truth) + write_members(tmp_path, 3, "bot", lifted)
+    arguments = [
+        "--model",
+        "multicam",
+        "--cameras",
+        "top",
+        "bot",
+        "--out",
+        tmp_path / "out",
+        "--format",
+        "csv",
+    ]
+    code, said, _ = run("smooth", *files, *arguments, "--quiet", "--diagnose", "--s", 3, "--n-latent", 2)
+    assert code == 0
+    apart = pd.read_csv(tmp_path / "out" / "smoothed.top-bot.eks_multicam.cca.csv", index_col="frame")
+    assert list(apart.columns) == ["nose", "tail"]
+    assert apart["tail"].abs().idxmax() in range(90, 95)
+    assert apart["tail"].abs().max() > 3 * apart["nose"].abs().max()
+    assert (tmp_path / "out" / "smoothed.bot.eks_multicam.pose_pca.csv").exists()
+    assert "canonical correlation of top and bot, nose: networks 0.9" in said
+    assert run("smooth", *files, *arguments, "--quiet", "--diagnose", "--name", "b")[0] == 0
+
+
+def test_rows_worth_a_look() -> None:
+    distance = np.ones((100, 2))
+    distance[30:34, 1], distance[70, 0], distance[5] = 9, 8, np.nan
+    assert worst_rows(distance, 2) == [30, 70]
+    assert worst_rows(np.full((3, 2), np.nan)) == []
 
 
 MISTAKES = {
