@@ -88,7 +88,7 @@ def add_ensemble_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         default=[],
-        help="asynchronous: frame times of each camera, seconds",
+        help="frame times of each camera in seconds; models other than asynchronous interpolate",
     )
     parser.add_argument(
         "--rename",

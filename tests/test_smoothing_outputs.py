@@ -181,7 +181,7 @@ def test_netcdf_without_xarray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (
             "singlecam",
             {"timestamps": ["a.npy"]},
-            "timestamps has no effect on singlecam, only on asynchronous",
+            "timestamps has no effect on singlecam, only on asynchronous, multicam",
         ),
         ("asynchronous", {}, "asynchronous needs the times"),
         ("singlecam", {"keypoints": ["ear"]}, "has no ear"),
@@ -257,6 +257,13 @@ def test_two_clocks_of_the_paws(tmp_path: Path) -> None:
     written = smoothed.save(tmp_path, "paws", ["csv"])
     assert [len(read_poses(path).frame_index) for path in written[:2]] == [1000, 2500]
     assert smoothed.time("right")[0] == pytest.approx(180.56538062)
+    assert smoothed.provenance["operations"][0]["name"] == "rename_keypoints"
+    together = adaptation.smooth(recording, "multicam", FIXED)
+    left, right = (together.tables[camera]["animal0"] for camera in ("left", "right"))
+    assert left.n_frames == right.n_frames == len(together.time("right")) <= 1000
+    assert together.provenance["operations"][1]["to_frames_of"] == "left"
+    frames = read_poses(together.save(tmp_path / "two", "paws", ["csv"])[1]).frame_index
+    np.testing.assert_array_equal(recording.times[0][frames], together.time("right"))
 
 
 def test_figures(tmp_path: Path) -> None:
