@@ -56,7 +56,8 @@ class Details(TypedDict, total=False):
 
     Attributes:
         calibration: "calibrated": anipose's calibration.toml.
-        timestamps: "asynchronous": a file of frame times in seconds for each camera.
+        timestamps: A file of frame times in seconds for each camera. "asynchronous" smooths each at its own;
+            for "multicam" and "calibrated" members are interpolated to the frames of the slowest camera.
         a_diameter: "pupil": AR(1) coefficient of the diameter; None takes the most likely.
         a_centre: "pupil": that of the centre.
     """
@@ -68,10 +69,10 @@ class Details(TypedDict, total=False):
 
 
 _DETAILS = {
-    "calibration": "calibrated",
-    "timestamps": "asynchronous",
-    "a_diameter": "pupil",
-    "a_centre": "pupil",
+    "calibration": ("calibrated",),
+    "timestamps": ("asynchronous", "multicam", "calibrated"),
+    "a_diameter": ("pupil",),
+    "a_centre": ("pupil",),
 }
 
 
@@ -114,6 +115,8 @@ def smooth(
     if keypoints and model != "mirrored":
         recording = recording.select(keypoints)
     _check_recording(model, recording)
+    if recording.times and model in ("multicam", "calibrated"):
+        recording = recording.synchronised()
     request = _Request(options or SmoothingOptions(), cameras, keypoints, recording.times, details)
     tables: dict[str, dict[str, Smoothed]] = {}
     points: dict[str, CalibratedSmoothed] = {}
@@ -151,9 +154,9 @@ def check_request(model: str, cameras: Sequence[str], details: Details) -> Seque
         raise InputError(f"smooth: there is no model {model!r}, only {', '.join(MODELS)}")
     given = {name for name, value in details.items() if value is not None and value != ()}
     problems = [
-        f"{name} has no effect on {model}, only on {_DETAILS[name]}"
+        f"{name} has no effect on {model}, only on {', '.join(_DETAILS[name])}"
         for name in sorted(given)
-        if _DETAILS[name] != model
+        if model not in _DETAILS[name]
     ]
     if model == "calibrated" and "calibration" not in given:
         problems.append("calibrated needs a calibration.toml, as anipose writes (calibration)")
@@ -338,7 +341,8 @@ def _provenance(
     points: Mapping[str, CalibratedSmoothed],
 ) -> dict[str, Any]:
     """What was done, to what, with which parameters."""
-    operations = [
+    operations = list(recording.operations)
+    operations += [
         {**one, "individual": individual, "view": view}
         for view, table in tables.items()
         for individual, track in table.items()

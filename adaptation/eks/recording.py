@@ -7,6 +7,7 @@ All problems come in one error.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from adaptation.eks.ensemble import Ensemble
 from adaptation.eks.files import Poses, Track, read_poses
 from superset_vocab.errors import InputError, all_problems
+from superset_vocab.provenance import operation
 
 Rename = Mapping[str, Mapping[str, str]]
 
@@ -37,6 +39,7 @@ class Recording:
         times: (T,) seconds of each view's frames, where they were given.
         members: For each view and member, where it came from.
         fps: Frames per second, where known.
+        operations: What was done to the predictions, as `superset_vocab.provenance.operation` makes it.
     """
 
     ensembles: Mapping[str, tuple[Ensemble, ...]]
@@ -45,6 +48,7 @@ class Recording:
     times: tuple[np.ndarray, ...] = ()
     members: tuple[tuple[dict[str, Any], ...], ...] = ()
     fps: Fraction | None = None
+    operations: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         for name, ensembles in self.ensembles.items():
@@ -73,6 +77,32 @@ class Recording:
                 raise InputError(f"keypoints: {individual} has no {', '.join(unknown)}, only {there}")
             chosen[individual] = tuple(_with_keypoints(one, keypoints) for one in ensembles)
         return replace(self, ensembles=chosen)
+
+    def synchronised(self) -> Recording:
+        """The recording at the frames of its slowest camera, the others' members interpolated in time.
+
+        Raises:
+            InputError: If there are no times, or the cameras did not record at the same time.
+        """
+        from adaptation.eks.asynchronous import slowest_camera, synchronised
+
+        if not self.times:
+            raise InputError("ensemble: there are no timestamps to interpolate to")
+        slowest = slowest_camera(self.times)
+        ensembles, common = {}, self.times[slowest]
+        for individual, views in self.ensembles.items():
+            same, common = synchronised(views, self.times, slowest)
+            ensembles[individual] = tuple(same)
+        frames = self.frame_index[slowest][np.isin(self.times[slowest], common)]
+        n = len(self.views)
+        done = operation("interpolate_in_time", to_frames_of=self.views[slowest])
+        return replace(
+            self,
+            ensembles=ensembles,
+            frame_index=(frames,) * n,
+            times=(common,) * n,
+            operations=(*self.operations, done),
+        )
 
 
 def _with_keypoints(ensemble: Ensemble, names: Sequence[str]) -> Ensemble:
@@ -236,7 +266,16 @@ def assemble(
             tuple({"source": one.source, **one.about} for one in poses) for poses in named.values()
         ),
         fps=fps,
+        operations=tuple(_operations(rename, match_individuals)),
     )
+
+
+def _operations(rename: Rename | None, match_individuals: bool) -> Iterator[dict[str, Any]]:
+    """What `assemble` was asked to change."""
+    if rename:
+        yield operation("rename_keypoints", **{view: dict(names) for view, names in rename.items()})
+    if match_individuals:
+        yield operation("match_individuals", by="mean keypoint distance to the first member, in each frame")
 
 
 def _origin(poses: Poses) -> dict[str, Any]:
@@ -270,10 +309,14 @@ def _differences(view: str, members: Sequence[Poses]) -> Iterator[str]:
         return
     first, seen = members[0], {}
     for one in members:
-        digest = one.about.get("sha256")
-        if digest and digest in seen:
-            yield f"{one.source} is a copy of {seen[digest]}: an ensemble needs different networks"
-        seen.setdefault(digest, one.source)
+        content = _fingerprint(one)
+        if content in seen:
+            yield (
+                f"{one.source} holds the same predictions as {seen[content]}: an ensemble needs different "
+                "networks"
+            )
+        if content:
+            seen.setdefault(content, one.source)
     yield from _span_problems(first)
     for one in members[1:]:
         if set(one.individuals) != set(first.individuals):
@@ -286,6 +329,13 @@ def _differences(view: str, members: Sequence[Poses]) -> Iterator[str]:
             yield from _name_differences(one, first, individual)
         if not np.array_equal(one.frame_index, first.frame_index):
             yield f"{one.source} has {_span(one)}, {first.source} {_span(first)}"
+
+
+def _fingerprint(poses: Poses) -> bytes:
+    """A hash of the predicted keypoints; empty if there are none."""
+    found = [track.keypoints for track in poses.tracks if np.isfinite(track.keypoints).any()]
+    blocks = b"".join(np.nan_to_num(keypoints, nan=-1.0).tobytes() for keypoints in found)
+    return hashlib.sha256(blocks).digest() if found else b""
 
 
 def _name_differences(one: Poses, first: Poses, individual: str) -> Iterator[str]:
