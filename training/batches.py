@@ -173,6 +173,11 @@ class PoseDataset(Dataset[dict[str, torch.Tensor]]):
             visibility = visibility[:, self.vocabulary.flip_index]
         return self._sample(region, points, visibility)
 
+    def frame(self, record: int) -> np.ndarray:
+        """(H, W, 3) RGB uint8: the whole image of a record, as it is."""
+        image = self._image(self.records[record].image)
+        return image if image.ndim == 3 else image[..., None].repeat(3, axis=2)
+
     def truth(self, index: int) -> CropTruth:
         """What is annotated in a sample of the view "crop" that has not been augmented."""
         r, n = self.items[index]
@@ -277,7 +282,7 @@ class PoseDataset(Dataset[dict[str, torch.Tensor]]):
         longest, shortest = self.options.batch.input_size
         fit = FrameFit(shortest, longest, square=longest == shortest)
         colour = image if image.ndim == 3 else image[..., None].repeat(3, axis=2)
-        fitted, scale = replace(fit, square=False)(colour)
+        fitted, scale = replace(fit, square=False)(np.ascontiguousarray(colour))
         matrix = np.diag([*scale, 1.0])[:2]  # from pixel edge to pixel edge; see that module
         region, new = self._augment_boxes(fitted, record.keypoints, boxes, matrix, seed)
         h, w = region.shape[:2]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from converters import load_superset, merge
 from superset_vocab import InputError, LabelSet, load_vocabulary
@@ -44,7 +45,7 @@ def train(
     measured = validation_labels(recipe)
     validation = None if measured is None else build_dataset(without_augmentation(recipe), measured, seed=0)
     torch.manual_seed(recipe.run.seed_of_weights)
-    network = build(recipe.network.name, **recipe.network.options)
+    network = build_network(recipe)
     if recipe.network.init:
         start_from(network, Path(recipe.network.init), parts=recipe.network.init_parts)
     return fit(
@@ -58,6 +59,19 @@ def train(
         notes=resolved.notes,
         validation=validation,
     )
+
+
+def build_network(recipe: Recipe) -> nn.Module:
+    """The network of a resolved recipe, with random weights or those that its options ask for.
+
+    Raises:
+        InputError: If there is none of that name, it does not take these options, or its library is missing.
+    """
+    if recipe.batch.view == "boxes":
+        from training.detector import build_detector_network  # imports mmdet
+
+        return build_detector_network(recipe)
+    return build(recipe.network.name, **recipe.network.options)
 
 
 def load_sources(recipe: Recipe) -> tuple[LabelSet, dict[str, float]]:
