@@ -15,7 +15,13 @@ from collections.abc import Sequence
 from app import dataset_commands, demo_command, predict_command, training_commands, weights_command
 from superset_vocab.errors import InputError
 
-_EXTRAS = {"mmengine": "train", "albumentations": "train", "pycocotools": "train", "tensorboard": "train"}
+_EXTRAS = {
+    "mmengine": "train",
+    "albumentations": "train",
+    "pycocotools": "train",
+    "tensorboard": "train",
+    "sleap_io": "sleap",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

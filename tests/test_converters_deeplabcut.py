@@ -223,7 +223,8 @@ def test_all_problems_of_a_project_are_listed(tmp_path):
         ("img0.png,0,0.0", "img0.png,inf,0.0", "infinite"),
         ("Ann,Ann\n", "Ann,Bob\n", "several scorers: Ann, Bob"),
         ("bodyparts,", "nodes,", "no DeepLabCut header"),
-        ("coords,,,x,y", "coords,,,x,likelihood", "'snout' has the columns likelihood, x"),
+        ("coords,,,x,y", "coords,,,x,likelihood", "these are predictions, not labels"),
+        ("coords,,,x,y", "coords,,,x,z", "'snout' has the columns x, z"),
     ],
 )
 def test_a_broken_csv_names_its_fault(tmp_path, old, new, message):
@@ -232,16 +233,6 @@ def test_a_broken_csv_names_its_fault(tmp_path, old, new, message):
     with pytest.raises(InputError, match=message) as error:
         deeplabcut.read(table, dataset="mine")
     assert "CollectedData_Ann.csv" in str(error.value)
-
-
-def test_multi_animal_labels_are_refused(tmp_path):
-    folder = need("dlulab_bottomview") / "labeled-data"
-    with pytest.raises(InputError, match="multi-animal"):
-        read_labels(next(folder.glob("*/*.csv")))
-    project = make_project(tmp_path)
-    edit(project / "config.yaml", "multianimalproject: false", "multianimalproject: true")
-    with pytest.raises(InputError, match="multi-animal"):
-        read_labels(project)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.formats.json_shape import json_shape
 from converters.images import SizeReader, content_hash
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility
 from superset_vocab.errors import all_problems
@@ -45,10 +46,10 @@ _FILE = "keypoints.json"
 def detect(path: Path) -> bool:
     """An Animal-Pose .json (its "images" are an object), or the folder with keypoints.json."""
     try:
-        content = read_json(_label_file(path))
+        kinds = json_shape(_label_file(path)).kinds
     except InputError:
         return False
-    return _is_animal_pose(content)
+    return [kinds.get(part) for part in ("images", "annotations", "categories")] == [dict, list, list]
 
 
 def read(source: Path, *, dataset: str) -> LabelSet:

@@ -43,6 +43,7 @@ from typing import Any
 import numpy as np
 
 from converters.formats.image_lookup import ImageFinder, folders_of, places_of_images
+from converters.formats.json_shape import json_shape
 from converters.images import image_problems, image_size
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, load_vocabulary
 from superset_vocab.errors import all_problems
@@ -71,11 +72,10 @@ class _Category:
 
 def detect(path: Path) -> bool:
     """A folder with annotations.json, or a .json with lists of images, annotations and categories."""
-    try:
-        content = read_json(_label_file(path))
-    except InputError:
+    if not path.is_dir() and path.suffix.lower() != ".json":
         return False
-    return isinstance(content, dict) and all(isinstance(content.get(part), list) for part in _LISTS)
+    kinds = json_shape(_label_file(path)).kinds
+    return all(kinds.get(part) is list for part in _LISTS)
 
 
 def read(source: Path, *, dataset: str, categories: Sequence[str] = ()) -> LabelSet:

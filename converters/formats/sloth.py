@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.formats.json_shape import json_shape
 from converters.images import SizeReader
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility
 from superset_vocab.errors import all_problems
@@ -39,16 +40,9 @@ _SMALLEST_BOX = 8.0  # px
 def detect(path: Path) -> bool:
     """A sloth .json, or a folder with exactly one .json, which is one."""
     try:
-        content = read_json(_label_file(path))
+        return json_shape(_label_file(path)).shared >= {"filename", "annotations"}
     except InputError:
         return False
-    return (
-        isinstance(content, list)
-        and len(content) > 0
-        and all(
-            isinstance(entry, dict) and "filename" in entry and "annotations" in entry for entry in content
-        )
-    )
 
 
 def recording_day(file_name: str, otherwise: str) -> str:
