@@ -26,7 +26,7 @@ import numpy as np
 from superset_vocab.errors import InputError, all_problems
 from superset_vocab.files import read_text
 from superset_vocab.provenance import operation
-from superset_vocab.records import LabelRecord, LabelSet, Visibility
+from superset_vocab.records import UNKNOWN_LICENCE, LabelRecord, LabelSet, Visibility
 from superset_vocab.vocabulary import Vocabulary, load_vocabulary
 
 _FOLDER = resources.files("superset_vocab") / "data" / "maps"
@@ -116,8 +116,7 @@ def project(labels: LabelSet, keypoint_map: KeypointMap) -> LabelSet:
     source = replace(
         old,
         keypoint_map=dict(keypoint_map.targets),
-        # The map's was looked up on purpose; what files say is often a template's (AP-10K's say MIT).
-        licence=keypoint_map.licence or old.licence,
+        licence=old.licence if old.licence != UNKNOWN_LICENCE else keypoint_map.licence or UNKNOWN_LICENCE,
         citation=old.citation or keypoint_map.citation,
     )
     done = operation(

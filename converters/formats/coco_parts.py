@@ -12,8 +12,8 @@ one file holds here. On top of it:
   too. If a folder is in several parts it is just a place for files, and then each image is a group of its
   own, as it was to those who dealt the images out: AP-10K's photographs all lie in `data/`.
 
-AP-10K and APT-36K share 17 keypoints (`--map ap10k`). AP-10K's annotation files call the licence MIT, its
-page CC BY 4.0; the keypoint map states the stricter.
+AP-10K and APT-36K share 17 keypoints (`--map ap10k`). The licence that the files state is not taken: AP-10K's
+say MIT, its page CC BY 4.0. The keypoint map has what the page says.
 """
 
 from __future__ import annotations
@@ -77,8 +77,7 @@ def read(source: Path, *, dataset: str, split: int | None = None, categories: Se
         raise all_problems(f"{source}", problems)
     records = [replace(r, source_split=part) for part, labels in sets.items() for r in labels.records]
     first = next(iter(sets.values()))
-    licence = first.sources[0].licence
-    found = Source(dataset, first.keypoints, licence, format="coco-parts", location=str(source))
+    found = Source(dataset, first.keypoints, format="coco-parts", location=str(source))
     return LabelSet(first.keypoints, _grouped(records), (found,))
 
 
