@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,18 +48,8 @@ def convert(
         InputError: If the source, the map or the output folder is at fault; `out` is then untouched.
     """
     keypoint_map = load_map(map_name) if map_name is not None else None
-    with _frames_folder(source, format, out) as (chosen, frames):
-        labels = read_labels(
-            source,
-            format=chosen,
-            dataset=dataset or (keypoint_map.dataset if keypoint_map else None),
-            frames=frames,
-            options=options,
-        )
-        origin = labels.sources[0]
-        told = {"options": dict(options)} if options else {}
-        done = operation("read", source=source, format=origin.format, dataset=origin.dataset, **told)
-        labels = replace(labels, operations=(*labels.operations, done))
+    dataset = dataset or (keypoint_map.dataset if keypoint_map else None)
+    with reading(source, out, format=format, dataset=dataset, options=options) as labels:
         if split_group is not None:
             labels = replace(
                 labels,
@@ -77,17 +67,46 @@ def convert(
 
 
 @contextmanager
-def _frames_folder(source: Path, format_name: str | None, out: Path) -> Iterator[tuple[str, Path | None]]:
-    """The format, and a temporary folder beside `out` if it keeps its images in videos."""
+def reading(
+    source: Path,
+    out: Path,
+    *,
+    format: str | None = None,  # noqa: A002
+    dataset: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[LabelSet]:
+    """The labels of a source, and its images for as long as the block lasts.
+
+    Images inside videos and packages are written into a temporary folder beside `out`, the only place
+    where the user said that something may be written.
+
+    Args:
+        source: File or folder of a known format.
+        out: The output folder of what is done with the labels.
+        format: Format of the source; None detects it.
+        dataset: Dataset name of the records; None takes the source's name.
+        options: Options of the format (`Format.options`).
+
+    Yields:
+        The labels, with the operation "read" in their history.
+
+    Raises:
+        InputError: As `read_labels`.
+    """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
-    chosen = format_named(format_name) if format_name is not None else detect_format(source)
-    if not chosen.writes_frames:
-        yield chosen.name, None
-        return
-    place = make_folder(out.resolve().parent)
-    with tempfile.TemporaryDirectory(dir=place, prefix=f".{out.name}.frames.") as folder:
-        yield chosen.name, Path(folder)
+    chosen = format_named(format) if format is not None else detect_format(source)
+    with ExitStack() as stack:
+        frames = None
+        if chosen.writes_frames:
+            beside = make_folder(out.resolve().parent)
+            folder = tempfile.TemporaryDirectory(dir=beside, prefix=f".{out.name}.frames.")
+            frames = Path(stack.enter_context(folder))
+        labels = read_labels(source, format=chosen.name, dataset=dataset, frames=frames, options=options)
+        origin = labels.sources[0]
+        told = {"options": dict(options)} if options else {}
+        done = operation("read", source=source, format=origin.format, dataset=origin.dataset, **told)
+        yield replace(labels, operations=(*labels.operations, done))
 
 
 def convert_labels(labels: LabelSet, keypoint_map: KeypointMap | str, out: Path) -> LabelSet:

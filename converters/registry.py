@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,7 +200,7 @@ def read_labels(
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
     chosen = chosen or detect_format(source)
-    arguments = _arguments(chosen, options or {})
+    arguments = option_values(f"format {chosen.name}", chosen.options, options or {})
     if chosen.writes_frames:
         arguments["frames"] = frames
     labels = chosen.read(source, dataset=dataset or source.resolve().stem, **arguments)
@@ -215,23 +215,28 @@ def read_labels(
     return labels
 
 
-def _arguments(fmt: Format, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The reader's arguments.
+def option_values(what: str, known: Sequence[Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of options; texts are parsed.
+
+    Args:
+        what: Whose options they are, for messages.
+        known: The options there are.
+        given: Those given, by name.
 
     Raises:
         InputError: If an option is unknown or its text cannot be parsed; all are listed.
     """
-    known = {option.name: option for option in fmt.options}
-    arguments, problems = {}, []
-    for name, value in options.items():
-        if name not in known:
-            listed = "; ".join(f"{option.name}: {option.description}" for option in fmt.options)
+    by_name = {option.name: option for option in known}
+    values, problems = {}, []
+    for name, value in given.items():
+        if name not in by_name:
+            listed = "; ".join(f"{option.name}: {option.description}" for option in known)
             problems.append(f"has no option {name!r}" + (f" ({listed})" if listed else " (nor any other)"))
             continue
         try:
-            arguments[name] = known[name].parse(value) if isinstance(value, str) else value
+            values[name] = by_name[name].parse(value) if isinstance(value, str) else value
         except ValueError:
-            problems.append(f"option {name} cannot be {value!r} ({known[name].description})")
+            problems.append(f"option {name} cannot be {value!r} ({by_name[name].description})")
     if problems:
-        raise all_problems(f"format {fmt.name}", problems)
-    return arguments
+        raise all_problems(what, problems)
+    return values

@@ -2,7 +2,7 @@
 
 Cao J. et al., Cross-Domain Adaptation for Animal Pose Estimation, ICCV 2019. The format's conventions:
 - "images" is an object, id -> file name; the files lie in `images/` beside the JSON, or beside it.
-- "categories" carry the keypoint names; all categories share them.
+- "categories" carry the keypoint names; all categories share them. Their own names, the species, stay.
 - "annotations" hold image_id, category_id, bbox as x1, y1, x2, y2 and keypoints as lists [x, y, visible].
 - visible is 1 where the keypoint is labelled and 0 where it is not; there is no flag for an occluded
   one. Unlabelled keypoints are mostly (0, 0, 0). The published file also has 299 with visible 0 at
@@ -79,7 +79,14 @@ def read(source: Path, *, dataset: str) -> LabelSet:
         raise all_problems(f"{file}", problems)
     by_image = _by_image(content, categories, problems)
     found = Source(dataset, keypoints, format="animal-pose", location=str(source))
-    return LabelSet(keypoints, _with_groups(_records(file, by_image, found, problems)), (found,))
+    records = _records(file, by_image, found, problems)
+    ids = {str(name): key for key, name in content["images"].items()}
+    names = [tuple(str(categories[a["category_id"]]) for a in by_image[r.source_image]) for r in records]
+    records = [
+        replace(record, source_id=ids[record.source_image], categories=of_image)
+        for record, of_image in zip(records, names, strict=True)
+    ]
+    return LabelSet(keypoints, _with_groups(records), (found,))
 
 
 def _records(
@@ -127,14 +134,14 @@ def _is_animal_pose(content: Any) -> bool:
     )
 
 
-def _keypoint_names(categories: list[Any], problems: list[str]) -> tuple[tuple[str, ...], set[Any]]:
-    """The one list of keypoint names, and the ids of the categories."""
+def _keypoint_names(categories: list[Any], problems: list[str]) -> tuple[tuple[str, ...], dict[Any, str]]:
+    """The one list of keypoint names, and the names of the categories by id."""
     try:
         lists = {tuple(str(name) for name in category["keypoints"]) for category in categories}
-        ids = {category["id"] for category in categories}
+        ids = {category["id"]: str(category.get("name", category["id"])) for category in categories}
     except (KeyError, TypeError) as error:
         problems.append(f"its categories cannot be understood ({type(error).__name__}: {error})")
-        return (), set()
+        return (), {}
     if len(lists) != 1 or () in lists:
         problems.append(f"its categories have {len(lists)} different lists of keypoints, not one with names")
     names = next(iter(lists), ())
@@ -143,7 +150,7 @@ def _keypoint_names(categories: list[Any], problems: list[str]) -> tuple[tuple[s
 
 
 def _by_image(
-    content: dict[str, Any], categories: set[Any], problems: list[str]
+    content: dict[str, Any], categories: dict[Any, str], problems: list[str]
 ) -> dict[str, list[dict[str, Any]]]:
     """The annotations of each image, by its file name, in the order of the images."""
     names = {key: str(name) for key, name in content["images"].items()}  # JSON's object keys are text
