@@ -1,4 +1,4 @@
-"""The `zoo` command: predict, models, demo, convert, merge, synthesize, export-labels, train, evaluate and more.
+"""The `zoo` command: predict, models, demo, convert, merge, synthesize, export-labels, train, evaluate, ...
 
 Exit codes: 0 all done; 1 some of several inputs failed, or the system refused (a full disk); 2 a
 mistake in what was asked or given, told in one line; 130 interrupted. Each subcommand imports what it

@@ -30,7 +30,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--validation",
         type=float,
         metavar="FRACTION",
-        help="put whole split groups, about this fraction of them, into the part val; default: the source's parts",
+        help="about this fraction of the split groups becomes the part val; default: the source's parts",
     )
     add_option_argument(export, "of the format written, e.g. scorer=Ann")
     export.add_argument("--source-format", help="format of DATASET; default: detected")
@@ -85,7 +85,7 @@ def with_validation(labels: LabelSet, fraction: float) -> LabelSet:
 
     if not 0 < fraction < 1:
         raise InputError(f"--validation is {fraction:g}, want a fraction between 0 and 1")
-    kept, held_out = hold_out(labels, fraction)
+    _, held_out = hold_out(labels, fraction)
     if not held_out.records:
         groups = len({(record.dataset, record.split_group) for record in labels.records})
         raise InputError(

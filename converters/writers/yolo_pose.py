@@ -81,8 +81,8 @@ def _classes(record: LabelRecord) -> tuple[str, ...]:
 
 def _config(labels: LabelSet, parts: list[str], classes: list[str]) -> dict[str, Any]:
     """What data.yaml says."""
-    config: dict[str, Any] = {"path": "."}
-    config |= {part: f"{part}/images" for part in _PARTS if part in parts}
+    # No "path": Ultralytics then takes the folder of data.yaml, wherever that is moved.
+    config: dict[str, Any] = {part: f"{part}/images" for part in _PARTS if part in parts}
     config["kpt_shape"] = [len(labels.keypoints), 3]
     if labels.vocabulary is not None:
         config["flip_idx"] = load_vocabulary(labels.vocabulary).flip_index.tolist()
