@@ -84,6 +84,8 @@ def read(
     images = _images(source, labelled, frames, video)
     sizes, records = SizeReader(), []
     for frame in labelled:
+        if id(frame) not in images:
+            continue  # a frame without animals whose image is not in the package
         path, name = images[id(frame)]
         if (size := sizes(path)) is not None:
             records.append(_record(frame, _chosen(frame, instances), keypoints, (path, name, size), dataset))
@@ -172,13 +174,14 @@ def _images(
         taken[stem] += 1
         stem = stem if taken[stem] == 1 else f"{stem}__{taken[stem]}"
         try:
-            paths = _frames_of(source, video, [int(f.frame_idx) for f in shown], frames, given, len(by_video))
+            paths = _frames_of(source, shown, frames, given, len(by_video))
         except InputError as error:
             problems.append(str(error))
             continue
         for frame in shown:
             index = int(frame.frame_idx)
-            images[id(frame)] = paths[index], f"{stem}/img{index:06d}.png"
+            if index in paths:
+                images[id(frame)] = paths[index], f"{stem}/img{index:06d}.png"
     if problems:
         raise all_problems(f"{source}", problems)
     return images
@@ -193,14 +196,11 @@ def _stem(video: sleap_io.Video) -> str:
 
 
 def _frames_of(
-    source: Path,
-    video: sleap_io.Video,
-    indices: list[int],
-    frames: Path | None,
-    given: Path | None,
-    n_videos: int,
+    source: Path, shown: list[Any], frames: Path | None, given: Path | None, n_videos: int
 ) -> dict[int, Path]:
-    """Image files of some frames of a video."""
+    """Image files of labelled frames of one video, by number; all but frames without animals are there."""
+    video: sleap_io.Video = shown[0].video
+    indices = [int(frame.frame_idx) for frame in shown]
     if video.is_cropped:
         raise InputError(f"{_stem(video)}: is a cropped view; save the project with the crop applied")
     if isinstance(video.filename, list):
@@ -212,7 +212,7 @@ def _frames_of(
     if frames is None:
         raise InputError(f"say where the frames of {_stem(video)} may be written (frames=FOLDER)")
     if (video.backend_metadata or {}).get("has_embedded_images"):
-        return _unpack(source, video, indices, frames)
+        return _unpack(video, shown, frames)
     path = given if given is not None and given.is_file() and n_videos == 1 else None
     path = path or _find(source, str(video.filename), given)
     if path is None:
@@ -232,7 +232,7 @@ def _find(source: Path, name: str, given: Path | None) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _unpack(source: Path, video: sleap_io.Video, indices: list[int], frames: Path) -> dict[int, Path]:
+def _unpack(video: sleap_io.Video, shown: list[Any], frames: Path) -> dict[int, Path]:
     """Write the frames that a package holds."""
     folder = frames / _stem(video)
     if folder.exists():
@@ -241,7 +241,15 @@ def _unpack(source: Path, video: sleap_io.Video, indices: list[int], frames: Pat
     found = {}
     try:
         video.open()
-        for index in indices:
+        held = [int(frame.frame_idx) for frame in shown if video.backend.has_frame(frame.frame_idx)]
+        missing = [int(f.frame_idx) for f in shown if f.instances and int(f.frame_idx) not in held]
+        if missing:
+            some = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
+            raise InputError(
+                f"{_stem(video)}: the package does not hold the images of {len(missing)} labelled frames "
+                f"({some}); make it again with them"
+            )
+        for index in held:
             image = np.asarray(video[index])
             colour = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.shape[-1] == 3 else image
             path = folder / f"img{index:06d}.png"
