@@ -77,3 +77,13 @@ def small_set(folder: Path, dataset: str, keypoints: tuple[str, ...], n: int = 2
 def without_operations(labels: LabelSet) -> LabelSet:
     """The set without its history."""
     return replace(labels, operations=())
+
+
+def make_video(path: Path, n_frames: int = 12) -> Path:
+    """Frame i is grey 20 i."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    for i in range(n_frames):
+        writer.write(np.full((48, 64, 3), 20 * i, dtype=np.uint8))
+    writer.release()
+    return path

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from data import need
-from label_sets import write_image
-from test_converters_sleap import make_video
+from label_sets import make_video, write_image
 
 from converters import convert, detect_format, load_superset, read_labels
 from converters.formats.frames import count_frames, extract_frames

@@ -10,6 +10,7 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+from label_sets import make_video
 
 from converters import convert, read_labels
 from superset_vocab import InputError
@@ -18,16 +19,6 @@ sleap_io = pytest.importorskip("sleap_io", reason="needs the extra [sleap]")
 
 NODES = ["nose", "ear", "tail"]
 POINTS = np.array([[1.0, 2.0], [3.5, 4.25], [np.nan, np.nan]])
-
-
-def make_video(path: Path, n_frames: int = 12) -> Path:
-    """Frame i is grey 20 i."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
-    for i in range(n_frames):
-        writer.write(np.full((48, 64, 3), 20 * i, dtype=np.uint8))
-    writer.release()
-    return path
 
 
 def make_labels(video, *, user: bool = True) -> sleap_io.Labels:

@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from converters.formats.json_shape import json_shape
+from converters.formats.malformed import reason
 from converters.images import SizeReader, content_hash
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility
 from superset_vocab.errors import all_problems
@@ -102,7 +103,7 @@ def _records(
         try:
             path, arrays = _find_image(file, name), _instances(animals, len(source.keypoints))
         except (KeyError, TypeError, ValueError) as error:
-            problems.append(f"image {name}: {type(error).__name__}: {error}")
+            problems.append(f"image {name}: {reason(error)}")
             continue
         if (size := sizes(path)) is not None:
             outside += [f"{name}: {source.keypoints[k]}" for k in _leave_out_outside(arrays, size)]
@@ -140,7 +141,7 @@ def _keypoint_names(categories: list[Any], problems: list[str]) -> tuple[tuple[s
         lists = {tuple(str(name) for name in category["keypoints"]) for category in categories}
         ids = {category["id"]: str(category.get("name", category["id"])) for category in categories}
     except (KeyError, TypeError) as error:
-        problems.append(f"its categories cannot be understood ({type(error).__name__}: {error})")
+        problems.append(f"its categories cannot be understood: {reason(error)}")
         return (), {}
     if len(lists) != 1 or () in lists:
         problems.append(f"its categories have {len(lists)} different lists of keypoints, not one with names")
@@ -160,7 +161,7 @@ def _by_image(
             image, category = str(annotation["image_id"]), annotation["category_id"]
             known = category in categories
         except (KeyError, TypeError) as error:
-            problems.append(f"annotation {place} cannot be understood ({type(error).__name__}: {error})")
+            problems.append(f"annotation {place} cannot be understood: {reason(error)}")
             continue
         if image not in names:
             problems.append(f"annotation {place} is of image {image}, which is not there")

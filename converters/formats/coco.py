@@ -107,7 +107,8 @@ def read_document(source: Path, *, dataset: str, categories: Sequence[str] = ())
     labels = from_document(document, file, dataset=dataset, location=str(source), categories=categories)
     missing = [f"{record.image}: no such image" for record in labels.records if not record.image.is_file()]
     if missing:
-        raise all_problems(f"{file}", missing)
+        places = "beside the file, or in images/ or data/ there or one folder up"
+        raise all_problems(f"{file}: images are missing (put them {places})", missing)
     return labels
 
 
@@ -171,7 +172,10 @@ def _categories(entries: list[Any], problems: list[str]) -> dict[Any, _Category]
             problems.append(f"category {entry['id']}: its keypoints are not a list of names")
             continue
         twice = [name for name, times in Counter(names).items() if times > 1]
-        problems += [f"category {entry['id']}: keypoint {name!r} is listed more than once" for name in twice]
+        problems += [
+            f"category {entry['id']}: keypoint {name!r} is listed more than once; rename one"
+            for name in twice
+        ]
         if entry["id"] in found:
             problems.append(f"several categories have the id {entry['id']!r}")
         found[entry["id"]] = _Category(str(entry.get("name", entry["id"])), tuple(names))
@@ -199,11 +203,15 @@ def _images(entries: list[Any], problems: list[str]) -> dict[Any, dict[str, Any]
         elif not isinstance(entry.get("file_name"), str) or not entry["file_name"]:
             problems.append(f"image {entry['id']} has no file_name")
         elif entry["id"] in found:
-            problems.append(f"several images have the id {entry['id']!r}")
+            problems.append(f"several images have the id {entry['id']!r}; number them anew")
         else:
             found[entry["id"]] = entry
     names = Counter(entry["file_name"] for entry in found.values())
-    problems += [f"image {name} is listed {times} times" for name, times in names.items() if times > 1]
+    problems += [
+        f"image {name} is listed {times} times; merge its annotations"
+        for name, times in names.items()
+        if times > 1
+    ]
     return found
 
 
@@ -223,9 +231,9 @@ def _by_image(
             continue
         image, category, name = entry["image_id"], entry["category_id"], entry.get("id", place)
         if not isinstance(image, int | str) or image not in images:
-            problems.append(f"annotation {name} is of image {image!r}, which is not there")
+            problems.append(f"annotation {name} is of image {image!r}, {_not_among(image, images)}")
         elif not isinstance(category, int | str) or category not in known:
-            problems.append(f"annotation {name} is of category {category!r}, which is not listed")
+            problems.append(f"annotation {name} is of category {category!r}, {_not_among(category, known)}")
         elif not known[category].keypoints:
             others[known[category].name] += 1
         elif entry.get("iscrowd"):
@@ -237,6 +245,14 @@ def _by_image(
     for name, count in others.items():
         _LOG.warning("%d annotations of %r, which has no keypoints, are left out", count, name)
     return found
+
+
+def _not_among(key: Any, known: dict[Any, Any]) -> str:
+    """What is wrong with an id that is none of those known."""
+    texts = {str(other): other for other in known}
+    if str(key) in texts:
+        return f"but the id there is {texts[str(key)]!r}; write both as numbers"
+    return "which is not listed; list it, or remove the annotation"
 
 
 @dataclass(frozen=True)

@@ -99,12 +99,18 @@ def _problems(sets: dict[str, LabelSet]) -> list[str]:
         if labels.vocabulary is not None:
             problems.append(f"{part} is a superset dataset already; use it as it is")
         if labels.keypoints != first.keypoints:
-            problems.append(f"{part} and {first_part} have different keypoints, or another order of them")
+            problems.append(
+                f"{part} and {first_part} have different keypoints, or another order; read them one by one"
+            )
     parts = defaultdict(list)
     for part, labels in sets.items():
         for record in labels.records:
             parts[record.image].append(part)
-    problems += [f"{image} is in {' and '.join(where)}" for image, where in parts.items() if len(where) > 1]
+    problems += [
+        f"{image} is in {' and '.join(where)}; remove it from one"
+        for image, where in parts.items()
+        if len(where) > 1
+    ]
     return problems
 
 

@@ -153,7 +153,9 @@ def _read_config(path: Path) -> Bodyparts:
     try:
         config: Any = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+        mark, what = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InputError(f"{path}: is not YAML{place}: {what}; correct it by hand") from error
     if not isinstance(config, dict):
         raise InputError(f"{path}: is not a DeepLabCut configuration")
     multi = bool(config.get("multianimalproject"))
@@ -162,7 +164,7 @@ def _read_config(path: Path) -> Bodyparts:
     if multi and names in (None, []) and unique:
         names = []  # a project of unique bodyparts only
     elif not isinstance(names, list) or not names:
-        raise InputError(f"{path}: has no list of {entry}")
+        raise InputError(f"{path}: has no list of {entry}; add the names there")
     if unique is not None and not isinstance(unique, list):
         raise InputError(f"{path}: its uniquebodyparts are no list")
     shared, own = tuple(map(str, names)), tuple(map(str, unique or ()))
@@ -214,7 +216,7 @@ def _label_files(project: Path, scorer: str | None) -> list[Path]:
                 )
         files += tables[:1]
     if not files and not problems:
-        problems.append("no CollectedData_*.csv or .h5 in any folder of labeled-data")
+        problems.append("no CollectedData_*.csv or .h5 in any folder of labeled-data; label frames first")
     if problems:
         raise all_problems(f"{project}", problems)
     return files
@@ -236,14 +238,17 @@ def _table_problems(table: LabelTable, bodyparts: Bodyparts) -> list[str]:
     problems += _column_problems(table, bodyparts)
     for name, times in Counter(table.images).items():
         if times > 1:
-            problems.append(f"image {name} has {times} rows")
+            problems.append(f"image {name} has {times} rows; remove all but one")
     if not problems and np.isinf(table.values).any():
-        problems.append("has infinite coordinates")
+        problems.append("has infinite coordinates; correct these cells, or empty them")
     elif not problems:
         _, xy = _to_keypoints(table, bodyparts)
         missing = np.isnan(xy)
         for frame, _, k in zip(*np.nonzero(missing[..., 0] != missing[..., 1]), strict=True):
-            problems.append(f"{table.images[frame]}: {bodyparts.keypoints[k]!r} has only one of x and y")
+            problems.append(
+                f"{table.images[frame]}: {bodyparts.keypoints[k]!r} has only one of x and y; "
+                "complete it, or empty the cell"
+            )
     return [f"{table.path.name}: {problem}" for problem in problems]
 
 
@@ -337,4 +342,4 @@ def _find_image(table: Path, name: str, finder: ImageFinder, other_endings: list
         if len(same) == 1:
             other_endings.append(f"{same[0]} for {name}")
             return folder / same[0]
-    return table.parent / parts.name
+    return folders[-1 if (table.parent / "labeled-data").is_dir() else 0] / parts.name

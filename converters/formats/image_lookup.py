@@ -62,7 +62,7 @@ class ImageFinder:
         """
         parts = posix_name(name)
         if ".." in parts.parts or not parts.name:
-            raise ValueError("its file name leads out of the dataset's folder")
+            raise ValueError("its file name leads out of the dataset's folder; move the image into it")
         absolute = parts.is_absolute() or parts.parts[0].endswith(":")
         ends = [PurePosixPath(*parts.parts[i:]) for i in range(1, len(parts.parts))] if absolute else [parts]
         for end in ends:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from converters.formats.json_shape import json_shape
+from converters.formats.malformed import reason
 from converters.images import SizeReader
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility
 from superset_vocab.errors import all_problems
@@ -71,7 +72,7 @@ def read(source: Path, *, dataset: str) -> LabelSet:
             animals = [animal for animal in animals if not _is_slip(animal, name, notes)]
             arrays = _instances(animals, name, notes)
         except (KeyError, TypeError, ValueError) as error:
-            problems.append(f"entry {place + 1} cannot be understood ({type(error).__name__}: {error})")
+            problems.append(f"entry {place + 1} cannot be understood: {reason(error)}")
             continue
         path = next((p for p in (file.parent / name, file.parent / "images" / name) if p.is_file()), None)
         if path is None:

@@ -257,7 +257,10 @@ def _pairs(images: Path, labels: Path, problems: list[str]) -> list[tuple[Path, 
     for name, times in Counter(names).items():
         if times > 1:
             problems.append(f"{images}: {times} images are called {name} and would share one label file")
-    problems += [f"{texts[name]}: has no image in {images}" for name in sorted(texts.keys() - set(names))]
+    problems += [
+        f"{texts[name]}: has no image in {images}; remove the labels, or put it there"
+        for name in sorted(texts.keys() - set(names))
+    ]
     return [(path, texts.get(name)) for path, name in zip(files, names, strict=True)]
 
 
