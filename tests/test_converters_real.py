@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from data import need
+from PIL import Image
 
 from converters import load_superset, read_labels, write_superset
 from converters.formats.frames import extract_frames
@@ -52,8 +53,8 @@ def count_animal_pose(folder: Path) -> Count:
             key = str(annotation["image_id"])
             near_an_edge = min(x, y) < 0 or max(x, y) > 200
             if near_an_edge and key not in sizes:
-                image = cv2.imread(str(folder / "images" / content["images"][key]))
-                sizes[key] = image.shape[1], image.shape[0]
+                with Image.open(folder / "images" / content["images"][key]) as image:
+                    sizes[key] = image.size
             if near_an_edge and not (-1 <= x <= sizes[key][0] and -1 <= y <= sizes[key][1]):
                 continue
             found[name] += 1
@@ -183,13 +184,10 @@ def test_a_real_folder_converts_with_the_counts_of_plain_code(
     assert (len(written), written.n_instances) == (images, instances)
     toml = tomllib.loads((Path("superset_vocab/data/maps") / f"{map_name or name}.toml").read_text())
     assert _per_keypoint(written) == Counter({target: annotated[s] for s, target in toml["map"].items()})
+    sources = [labels.keypoints.index(name) for name in toml["map"]]
+    targets = [written.keypoints.index(name) for name in toml["map"].values()]
     for before, after in zip(labels.records, written.records, strict=True):
-        for source, target in toml["map"].items():
-            np.testing.assert_allclose(
-                after.keypoints[:, written.keypoints.index(target)],
-                before.keypoints[:, labels.keypoints.index(source)],
-                atol=1e-9,
-            )
+        np.testing.assert_allclose(after.keypoints[:, targets], before.keypoints[:, sources], atol=1e-9)
 
 
 def _per_keypoint(labels: LabelSet) -> Counter:
