@@ -75,7 +75,7 @@ class LabelRecord:
             )
         else:
             annotated = self.visibility >= Visibility.OCCLUDED
-            if not np.array_equal(self.visibility, np.clip(np.rint(self.visibility), -1, 2)):
+            if not _are_states(self.visibility):
                 problems.append("visibility has values other than -1, 0, 1, 2")
             if not np.array_equal(np.isfinite(self.keypoints).all(-1), annotated) or not np.array_equal(
                 np.isfinite(self.keypoints).any(-1), annotated
@@ -91,6 +91,14 @@ class LabelRecord:
 
     def __len__(self) -> int:
         return len(self.visibility)
+
+
+def _are_states(visibility: np.ndarray) -> bool:
+    """Whether all values are of `Visibility`; by their range, as there are many small arrays to check."""
+    if not visibility.size:
+        return True
+    whole = visibility.dtype.kind == "i" or np.array_equal(visibility, np.rint(visibility))
+    return bool(whole and visibility.min() >= Visibility.UNDEFINED and visibility.max() <= Visibility.VISIBLE)
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,7 @@ CASES: dict[str, tuple[Case, str]] = {
     ),
     "coco: text among the numbers": (
         coco_with(lambda d: d["annotations"][0]["keypoints"].__setitem__(0, "left")),
-        "ROOT/labels.json: image x.png: annotation 1: its keypoints are no list of numbers",
+        "ROOT/labels.json: image x.png: annotation 1: its keypoints or its bbox are no list of numbers",
     ),
     "coco: a flag of 3": (
         coco_with(lambda d: d["annotations"][0]["keypoints"].__setitem__(2, 3)),

@@ -42,6 +42,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.formats.coco_arrays import annotation_arrays, annotation_problem
 from converters.formats.image_lookup import ImageFinder, folders_of, places_of_images
 from converters.formats.json_shape import json_shape
 from converters.images import image_problems, image_size
@@ -282,19 +283,33 @@ def _records(
     Raises:
         InputError: If images are malformed; all problems are listed.
     """
-    find = ImageFinder(places_of_images(context.file))
     index = {name: k for k, name in enumerate(context.keypoints)}
     columns = {
         key: np.array([index[name] for name in category.keypoints], dtype=np.int64)
         for key, category in context.categories.items()
         if set(category.keypoints) <= index.keys()
     }
+    of_images = [by_image[key] for key in images]
+    problems = []
+    try:
+        arrays = annotation_arrays([entry for entries in of_images for entry in entries], columns, len(index))
+    except (TypeError, ValueError):  # all at once is fast; one by one tells which
+        arrays = None
+        for image, entries in zip(images.values(), of_images, strict=True):
+            wrong = (annotation_problem(entry, len(columns[entry["category_id"]])) for entry in entries)
+            problems += [f"image {image['file_name']}: {problem}" for problem in wrong if problem]
+    find = ImageFinder(places_of_images(context.file))
     folders = folders_of(image["file_name"] for image in images.values())
-    records, problems = [], []
-    for image, folder in zip(images.values(), folders, strict=True):
+    records, start = [], 0
+    for image, folder, entries in zip(images.values(), folders, of_images, strict=True):
+        part, start = slice(start, start + len(entries)), start + len(entries)
         try:
-            records.append(_record(image, folder, by_image[image["id"]], columns, find, context))
-        except (TypeError, ValueError) as error:
+            path, size = find(image["file_name"]), _size(image)
+            if arrays is not None:
+                size = size or image_size(path)
+                own = (arrays[0][part], arrays[1][part], arrays[2][part])
+                records.append(_record(image, (path, size, folder), entries, own, context))
+        except ValueError as error:
             problems.append(f"image {image['file_name']}: {error}")
     for path, times in Counter(record.image for record in records).items():
         if times > 1:
@@ -304,89 +319,46 @@ def _records(
     return tuple(records)
 
 
+def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+    """Width and height as the file says, or None where it says neither."""
+    width, height = image.get("width"), image.get("height")
+    if width is None and height is None:
+        return None
+    for side in (width, height):
+        if not isinstance(side, int | float) or not side == int(side) > 0:
+            raise ValueError(f"its width and height are {width!r} and {height!r}, not two numbers of pixels")
+    return int(width), int(height)  # type: ignore[arg-type]
+
+
 def _record(
     image: dict[str, Any],
-    folder: str,
+    where: tuple[Path, tuple[int, int], str],
     annotations: Sequence[dict[str, Any]],
-    columns: dict[Any, np.ndarray],
-    find: ImageFinder,
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
     context: _Context,
 ) -> LabelRecord:
-    """One image with its instances. Raises ValueError or TypeError on malformed entries."""
-    keypoints, visibility, boxes = _arrays(annotations, columns, len(context.keypoints))
-    name = image["file_name"]
-    path = find(name)
-    size = (image.get("width"), image.get("height"))
-    if size == (None, None):
-        size = image_size(path)
-    elif not all(isinstance(side, int | float) and side == int(side) > 0 for side in size):
-        raise ValueError(f"its width and height are {size[0]!r} and {size[1]!r}, not two numbers of pixels")
+    """One image with its instances; `where` is its path, its size, and the folder of its name."""
+    path, size, folder = where
     video = image.get("video_id")
     group = folder or context.dataset if video is None else f"video {video}"
     categories = tuple(context.categories[a["category_id"]].name for a in annotations)
-    individuals = tuple(str(a["individual"] if "individual" in a else a.get("track_id")) for a in annotations)
     if not context.foreign and all(name == _ANIMAL for name in categories):
         categories = ()
-    if not all("individual" in a or a.get("track_id") is not None for a in annotations):
-        individuals = ()
+    names = [a["individual"] if "individual" in a else a.get("track_id") for a in annotations]
     return LabelRecord(
         image=path,
-        size_wh=(int(size[0]), int(size[1])),
+        size_wh=size,
         dataset=str(image.get("dataset", context.dataset)),
         split_group=str(image.get("split_group", group)),
-        keypoints=keypoints,
-        visibility=visibility,
-        bbox_xywh=boxes,
-        source_image=str(image.get("source_image", name)),
+        keypoints=arrays[0],
+        visibility=arrays[1],
+        bbox_xywh=arrays[2],
+        source_image=str(image.get("source_image", image["file_name"])),
         source_id=image["id"] if context.foreign else image.get("source_id"),
         source_split=str(image.get("source_split", "")),
-        individuals=individuals,
+        individuals=() if None in names else tuple(map(str, names)),
         categories=categories,
     )
-
-
-def _arrays(
-    annotations: Sequence[dict[str, Any]], columns: dict[Any, np.ndarray], k: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Keypoints (N, K, 2) px, visibility (N, K) and boxes (N, 4) px of an image's animals."""
-    count = len(annotations)
-    keypoints, boxes = np.full((count, k, 2), np.nan), np.full((count, 4), np.nan)
-    visibility = np.full((count, k), Visibility.UNDEFINED, dtype=np.int8)
-    for n, annotation in enumerate(annotations):
-        name, own = annotation.get("id", n + 1), columns[annotation["category_id"]]
-        visibility[n, own] = Visibility.NOT_ANNOTATED
-        if annotation.get("keypoints"):
-            values = _numbers(annotation["keypoints"], f"annotation {name}: its keypoints")
-            if len(values) != 3 * len(own):
-                raise ValueError(
-                    f"annotation {name} has {len(values)} numbers, not {3 * len(own)} "
-                    f"(x, y and flag of {len(own)} keypoints)"
-                )
-            points = values.reshape(-1, 3)
-            flags = points[:, 2]
-            if not np.array_equal(flags, np.clip(np.rint(flags), -1, 2)):
-                raise ValueError(f"annotation {name} has a visibility other than -1, 0, 1, 2")
-            annotated = flags >= Visibility.OCCLUDED
-            if not np.isfinite(points[annotated]).all():
-                raise ValueError(f"annotation {name} has a coordinate that is not finite")
-            visibility[n, own] = flags
-            keypoints[n, own[annotated]] = points[annotated, :2]
-        if annotation.get("bbox") and annotation.get("bbox_source", "labels") == "labels":
-            box = _numbers(annotation["bbox"], f"annotation {name}: its bbox")
-            if box.shape != (4,) or not np.isfinite(box).all():
-                raise ValueError(
-                    f"annotation {name} has the bbox {annotation['bbox']}, not x, y, width, height"
-                )
-            boxes[n] = box
-    return keypoints, visibility, boxes
-
-
-def _numbers(values: Any, what: str) -> np.ndarray:
-    """A flat list of numbers, or one of lists, as (n,) float64; null is NaN."""
-    try:
-        return np.asarray(values, dtype=np.float64).ravel()
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} are no list of numbers") from error
 
 
 def _licence(document: dict[str, Any], images: dict[Any, dict[str, Any]]) -> str:

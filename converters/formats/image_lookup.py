@@ -53,6 +53,7 @@ class ImageFinder:
     def __init__(self, roots: Iterable[Path]) -> None:
         self.roots = tuple(dict.fromkeys(roots))
         self._listed: dict[Path, frozenset[str]] = {}
+        self._below: dict[PurePosixPath, list[tuple[Path, frozenset[str]]]] = {}
 
     def __call__(self, name: str) -> Path:
         """Where an image lies; where it would be expected if it is nowhere.
@@ -66,9 +67,8 @@ class ImageFinder:
         absolute = parts.is_absolute() or parts.parts[0].endswith(":")
         ends = [PurePosixPath(*parts.parts[i:]) for i in range(1, len(parts.parts))] if absolute else [parts]
         for end in ends:
-            for root in self.roots:
-                folder = root / end.parent
-                if end.name in self.listing(folder):
+            for folder, names in self._places(end.parent):
+                if end.name in names:
                     return folder / end.name
         return self.roots[0] / ends[-1]
 
@@ -80,3 +80,12 @@ class ImageFinder:
             except OSError:
                 self._listed[folder] = frozenset()
         return self._listed[folder]
+
+    def _places(self, parent: PurePosixPath) -> list[tuple[Path, frozenset[str]]]:
+        """The folders of that name below the roots, those that have something in them."""
+        if parent not in self._below:
+            folders = [root / parent for root in self.roots]
+            self._below[parent] = [
+                (folder, self.listing(folder)) for folder in folders if self.listing(folder)
+            ]
+        return self._below[parent]
