@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -389,30 +389,14 @@ def to_document(labels: LabelSet, file_names: Sequence[str]) -> dict[str, Any]:
         labels: The set.
         file_names: Of each record's image, relative to the file.
     """
-    licences = list(dict.fromkeys(source.licence for source in labels.sources))
-    licence_id = {source.dataset: 1 + licences.index(source.licence) for source in labels.sources}
-    names = dict.fromkeys(name for record in labels.records for name in _category_names(record))
-    category_id = {name: place for place, name in enumerate(names or {_ANIMAL: None}, start=1)}
-    images, annotations = [], []
-    ids = _image_ids(labels.records)
-    for i, record, name in zip(ids, labels.records, file_names, strict=True):
-        images.append(
-            {
-                "id": i,
-                "file_name": name,
-                "width": record.size_wh[0],
-                "height": record.size_wh[1],
-                "license": licence_id[record.dataset],
-                "dataset": record.dataset,
-                "split_group": record.split_group,
-                "source_image": record.source_image,
-                "source_id": record.source_id,
-                "source_split": record.source_split,
-            }
-        )
-        for n, category in enumerate(_category_names(record)):
-            head = {"id": len(annotations) + 1, "image_id": i, "category_id": category_id[category]}
-            annotations.append(head | _annotation(record, n))
+    head = document_head(labels)
+    lists = {"images": image_entries(labels, file_names), "annotations": annotation_entries(labels)}
+    return {**head, **{key: list(entries) for key, entries in lists.items()}}
+
+
+def document_head(labels: LabelSet) -> dict[str, Any]:
+    """All of `to_document` but its lists of images and annotations, which can be long."""
+    licences = enumerate(_licences(labels), start=1)
     return {
         "info": {
             "description": "superset keypoint labels written by superanimal-zoo",
@@ -421,11 +405,49 @@ def to_document(labels: LabelSet, file_names: Sequence[str]) -> dict[str, Any]:
             "sources": [asdict(source) for source in labels.sources],
             "operations": list(labels.operations),
         },
-        "licenses": [{"id": i, "name": name, "url": ""} for i, name in enumerate(licences, start=1)],
-        "images": images,
-        "annotations": annotations,
-        "categories": [_category(labels, name, i) for name, i in category_id.items()],
+        "licenses": [{"id": i, "name": name, "url": ""} for i, name in licences],
+        "categories": [_category(labels, name, i) for name, i in _category_ids(labels).items()],
     }
+
+
+def image_entries(labels: LabelSet, file_names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The images of `to_document`, one by one."""
+    licences = _licences(labels)
+    licence_id = {source.dataset: 1 + licences.index(source.licence) for source in labels.sources}
+    for i, record, name in zip(_image_ids(labels.records), labels.records, file_names, strict=True):
+        yield {
+            "id": i,
+            "file_name": name,
+            "width": record.size_wh[0],
+            "height": record.size_wh[1],
+            "license": licence_id[record.dataset],
+            "dataset": record.dataset,
+            "split_group": record.split_group,
+            "source_image": record.source_image,
+            "source_id": record.source_id,
+            "source_split": record.source_split,
+        }
+
+
+def annotation_entries(labels: LabelSet) -> Iterator[dict[str, Any]]:
+    """The annotations of `to_document`, one by one."""
+    category_ids, count = _category_ids(labels), 0
+    for i, record in zip(_image_ids(labels.records), labels.records, strict=True):
+        for n, category in enumerate(_category_names(record)):
+            count += 1
+            head = {"id": count, "image_id": i, "category_id": category_ids[category]}
+            yield head | _annotation(record, n)
+
+
+def _licences(labels: LabelSet) -> list[str]:
+    """The different licences of the sources, in their order."""
+    return list(dict.fromkeys(source.licence for source in labels.sources))
+
+
+def _category_ids(labels: LabelSet) -> dict[str, int]:
+    """Number of each category, in the order of the records; there is one at least."""
+    names = dict.fromkeys(name for record in labels.records for name in _category_names(record))
+    return {name: number for number, name in enumerate(names or {_ANIMAL: None}, start=1)}
 
 
 def _image_ids(records: Sequence[LabelRecord]) -> Sequence[int]:

@@ -49,11 +49,10 @@ def read(source: Path, *, dataset: str) -> LabelSet:
     tables = [read_table(path) for path in files]
     labels = deeplabcut.from_tables(tables, None, source, dataset=dataset, format_name="lightning-pose")
     views = [path.stem.removeprefix(_STEM).strip("_") for path in files]
-    counts = [len(table.images) for table in tables]
-    view_of = [view for view, count in zip(views, counts, strict=True) for _ in range(count)]
+    view_of = {name: view for table, view in zip(tables, views, strict=True) for name in table.images}
     records = tuple(
-        replace(record, split_group=_group(record, view, dataset))
-        for record, view in zip(labels.records, view_of, strict=True)
+        replace(record, split_group=_group(record, view_of[record.source_image], dataset))
+        for record in labels.records
     )
     return replace(labels, records=records)
 
