@@ -1,4 +1,4 @@
-"""The `zoo` command: predict, models, demo, convert, merge, synthesize, train, evaluate, smooth and more.
+"""The `zoo` command: one subcommand for each thing the package does; `zoo --help` lists them.
 
 Exit codes: 0 all done; 1 some of several inputs failed, or the system refused (a full disk); 2 a
 mistake in what was asked or given, told in one line; 130 interrupted. Each subcommand imports what it
@@ -16,6 +16,7 @@ from app import (
     comparison_command,
     dataset_commands,
     demo_command,
+    export_command,
     predict_command,
     smoothing_commands,
     training_commands,
@@ -24,14 +25,14 @@ from app import (
 from superset_vocab.errors import InputError
 
 _EXTRAS = {
-    "mmengine": "train",
     "albumentations": "train",
-    "pycocotools": "train",
-    "tensorboard": "train",
     "matplotlib": "smooth",
+    "mmengine": "train",
     "numba": "smooth",
-    "statsmodels": "smooth",
+    "pycocotools": "train",
     "sleap_io": "sleap",
+    "statsmodels": "smooth",
+    "tensorboard": "train",
 }
 
 
@@ -82,10 +83,11 @@ def build_parser() -> argparse.ArgumentParser:
     predict_command.add_to(commands)
     demo_command.add_to(commands)
     dataset_commands.add_to(commands)
+    comparison_command.add_to(commands)
+    export_command.add_to(commands)
+    smoothing_commands.add_to(commands)
     training_commands.add_to(commands)
     weights_command.add_to(commands)
-    smoothing_commands.add_to(commands)
-    comparison_command.add_to(commands)
     return parser
 
 

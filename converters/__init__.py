@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from converters.conversion import convert, convert_labels
+    from converters.conversion import convert, convert_labels, reading
     from converters.dataset import load_superset, write_superset
     from converters.merging import merge, merge_to
     from converters.registry import FORMATS, Format, detect_format, read_labels
+    from converters.writers.registry import WRITERS, Writer, write_labels
 
 _HOMES = {
     "FORMATS": "converters.registry",
@@ -24,12 +25,18 @@ _HOMES = {
     "merge": "converters.merging",
     "merge_to": "converters.merging",
     "read_labels": "converters.registry",
+    "reading": "converters.conversion",
+    "write_labels": "converters.writers.registry",
     "write_superset": "converters.dataset",
+    "WRITERS": "converters.writers.registry",
+    "Writer": "converters.writers.registry",
 }
 
 __all__ = [
     "FORMATS",
+    "WRITERS",
     "Format",
+    "Writer",
     "convert",
     "convert_labels",
     "detect_format",
@@ -37,6 +44,8 @@ __all__ = [
     "merge",
     "merge_to",
     "read_labels",
+    "reading",
+    "write_labels",
     "write_superset",
 ]
 
