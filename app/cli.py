@@ -13,10 +13,12 @@ import sys
 from collections.abc import Sequence
 
 from app import (
+    check_command,
     comparison_command,
     dataset_commands,
     demo_command,
     export_command,
+    fetch_command,
     predict_command,
     smoothing_commands,
     training_commands,
@@ -83,8 +85,10 @@ def build_parser() -> argparse.ArgumentParser:
     predict_command.add_to(commands)
     demo_command.add_to(commands)
     dataset_commands.add_to(commands)
+    check_command.add_to(commands)
     comparison_command.add_to(commands)
     export_command.add_to(commands)
+    fetch_command.add_to(commands)
     smoothing_commands.add_to(commands)
     training_commands.add_to(commands)
     weights_command.add_to(commands)

@@ -33,6 +33,15 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     convert.add_argument("--dataset", help="name of the dataset; default: the map's")
     convert.add_argument("--split-group", help="one animal or session for all images; default: the source's")
     add_option_argument(convert, "of the source's format, e.g. categories=dog,cat")
+    convert.add_argument(
+        "--on-problem",
+        default="refuse",
+        choices=("refuse", "drop", "keep"),
+        help="with images that have errors: refuse all, leave these out, or keep them; default: %(default)s",
+    )
+    convert.add_argument(
+        "--report", type=Path, metavar="DIR", help="folder for the validation's JSON and page"
+    )
     convert.set_defaults(run=run_convert)
 
     merge = commands.add_parser(
@@ -46,6 +55,13 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         choices=("refuse", "first"),
         help="what to do with an image that occurs twice; default: %(default)s",
     )
+    merge.add_argument(
+        "--images",
+        default="copy",
+        choices=("copy", "link"),
+        help="copy the images, or hard-link them: no second copy on the disk; default: %(default)s",
+    )
+    merge.add_argument("--quiet", action="store_true", help="no progress bar")
     merge.set_defaults(run=run_merge)
 
     synthesize = commands.add_parser(
@@ -76,16 +92,29 @@ def run_convert(arguments: argparse.Namespace) -> int:
         dataset=arguments.dataset,
         split_group=arguments.split_group,
         options=parse_options(arguments.option),
+        on_problem=arguments.on_problem,
+        report=arguments.report,
     )
     _report(labels, arguments.out)
     return 0
 
 
 def run_merge(arguments: argparse.Namespace) -> int:
-    """Merge superset datasets."""
-    from converters import merge_to
+    """Merge superset datasets and print what is in the result."""
+    from converters import dataset_statistics, merge_to
+    from converters.statistics import CSV, JSON, table
 
-    _report(merge_to(arguments.out, arguments.sources, twins=arguments.twins), arguments.out)
+    merged = merge_to(
+        arguments.out,
+        arguments.sources,
+        twins=arguments.twins,
+        images=arguments.images,
+        progress=not arguments.quiet,
+    )
+    print(f"{arguments.out}: {len(merged)} images, {merged.n_instances} instances, {merged.vocabulary}")
+    for line in table(dataset_statistics(merged)):
+        print(f"  {line}")
+    print(f"by keypoint: {arguments.out / CSV} and {JSON}")
     return 0
 
 

@@ -1,21 +1,26 @@
-"""From a foreign label source to a superset dataset: read, project, check, write."""
+"""From a foreign label source to a superset dataset: read, project, validate, write."""
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from converters.dataset import write_superset
-from converters.images import image_problems
+from converters.images import Looked, image_problems
 from converters.registry import detect_format, format_named, read_labels
+from converters.validation import read_for_validation, validate
+from converters.validation_report import Choice, ValidationReport
 from superset_vocab import InputError, KeypointMap, LabelSet, Visibility, load_map, project
 from superset_vocab.errors import all_problems
 from superset_vocab.files import make_folder
 from superset_vocab.provenance import operation
+
+_LOG = logging.getLogger(__name__)
 
 
 def convert(
@@ -27,8 +32,13 @@ def convert(
     dataset: str | None = None,
     split_group: str | None = None,
     options: Mapping[str, Any] | None = None,
+    on_problem: Choice = "refuse",
+    report: Path | None = None,
 ) -> LabelSet:
     """Convert a label source to a superset dataset.
+
+    The labels are validated before anything is written (`converters.validation` says what an error and what
+    a suspicion is). Suspicions never stop a conversion; a warning counts them.
 
     Args:
         source: File or folder of a known format (`converters.FORMATS`).
@@ -40,30 +50,39 @@ def convert(
         split_group: One group for all records, e.g. the name of the only animal; None keeps the
             groups that the format gives (the video, the recording day).
         options: Options of the format (`Format.options`).
+        on_problem: With records that have errors: "refuse" all, "drop" these, or "keep" them.
+        report: Folder for validation.json and validation.html, written whether or not there are errors.
 
     Returns:
         The labels as written.
 
     Raises:
-        InputError: If the source, the map or the output folder is at fault; `out` is then untouched.
+        InputError: If the source, the map or the output folder is at fault, or with "refuse" the labels have
+            errors; `out` is then untouched.
     """
     keypoint_map = load_map(map_name) if map_name is not None else None
     dataset = dataset or (keypoint_map.dataset if keypoint_map else None)
-    with reading(source, out, format=format, dataset=dataset, options=options) as labels:
+    with _frames_beside(source, out, format) as (name, frames):
+        labels, looked = read_for_validation(
+            source, format=name, dataset=dataset, frames=frames, options=options
+        )
+        labels = _remembered(labels, source, options)
         if split_group is not None:
             labels = replace(
                 labels,
                 records=tuple(replace(record, split_group=split_group) for record in labels.records),
                 operations=(*labels.operations, operation("set_split_group", split_group=split_group)),
             )
+        if looked.errors and on_problem == "refuse":
+            _validated(labels, looked, on_problem, report)  # raises: images come before the fit of the map
         if keypoint_map is not None:
-            return _project_and_write(labels, keypoint_map, out)
-        if labels.vocabulary is None:
+            labels = _project(labels, keypoint_map)
+        elif labels.vocabulary is None:
             raise InputError(
                 f"{source}: its keypoints are in no superset vocabulary; give a keypoint map with --map "
                 f"(they are {', '.join(labels.keypoints)})"
             )
-        return write_superset(labels, out)
+        return write_superset(_validated(labels, looked, on_problem, report), out)
 
 
 @contextmanager
@@ -93,20 +112,51 @@ def reading(
     Raises:
         InputError: As `read_labels`.
     """
+    with _frames_beside(source, out, format) as (name, frames):
+        labels = read_labels(source, format=name, dataset=dataset, frames=frames, options=options)
+        yield _remembered(labels, source, options)
+
+
+@contextmanager
+def _frames_beside(source: Path, out: Path, format_name: str | None) -> Iterator[tuple[str, Path | None]]:
+    """The source's format, and a temporary folder for its frames where it needs one."""
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
-    chosen = format_named(format) if format is not None else detect_format(source)
-    with ExitStack() as stack:
-        frames = None
-        if chosen.writes_frames:
-            beside = make_folder(out.resolve().parent)
-            folder = tempfile.TemporaryDirectory(dir=beside, prefix=f".{out.name}.frames.")
-            frames = Path(stack.enter_context(folder))
-        labels = read_labels(source, format=chosen.name, dataset=dataset, frames=frames, options=options)
-        origin = labels.sources[0]
-        told = {"options": dict(options)} if options else {}
-        done = operation("read", source=source, format=origin.format, dataset=origin.dataset, **told)
-        yield replace(labels, operations=(*labels.operations, done))
+    chosen = format_named(format_name) if format_name is not None else detect_format(source)
+    if not chosen.writes_frames:
+        yield chosen.name, None
+        return
+    beside = make_folder(out.resolve().parent)
+    with tempfile.TemporaryDirectory(dir=beside, prefix=f".{out.name}.frames.") as folder:
+        yield chosen.name, Path(folder)
+
+
+def _remembered(labels: LabelSet, source: Path, options: Mapping[str, Any] | None) -> LabelSet:
+    """Labels with the operation "read" in their history."""
+    origin = labels.sources[0]
+    told = {"options": dict(options)} if options else {}
+    done = operation("read", source=source, format=origin.format, dataset=origin.dataset, **told)
+    return replace(labels, operations=(*labels.operations, done))
+
+
+def _validated(labels: LabelSet, looked: Looked, on_problem: Choice, report: Path | None) -> LabelSet:
+    """Labels without what validation refuses or drops; see `convert`."""
+    found = validate(labels, looked=looked)
+    if report is not None:
+        write_report(found, report)
+    elif found.suspicions:
+        names = ", ".join(source.dataset for source in labels.sources)
+        _LOG.warning("%s: %s; look at them with --report DIR or `zoo check`", names, found.summary())
+    return found.apply(labels, on_problem)
+
+
+def write_report(report: ValidationReport, folder: Path) -> tuple[Path, Path]:
+    """Write validation.json and validation.html into a folder, which is made if need be; their paths."""
+    make_folder(folder)
+    paths = folder / "validation.json", folder / "validation.html"
+    report.write_json(paths[0])
+    report.write_html(paths[1])
+    return paths
 
 
 def convert_labels(labels: LabelSet, keypoint_map: KeypointMap | str, out: Path) -> LabelSet:
@@ -120,15 +170,15 @@ def convert_labels(labels: LabelSet, keypoint_map: KeypointMap | str, out: Path)
     problems = image_problems(labels.records)
     if problems:
         raise all_problems("label set", problems)
-    return _project_and_write(labels, keypoint_map, out)
+    return write_superset(_project(labels, keypoint_map), out)
 
 
-def _project_and_write(labels: LabelSet, keypoint_map: KeypointMap, out: Path) -> LabelSet:
-    """Project labels whose images are checked, and write them."""
+def _project(labels: LabelSet, keypoint_map: KeypointMap) -> LabelSet:
+    """Project labels; an error if that leaves no annotated keypoint."""
     projected = project(labels, keypoint_map)
     if not any((record.visibility >= Visibility.OCCLUDED).any() for record in projected.records):
         raise InputError(
             f"keypoint map {keypoint_map.dataset}: no annotated keypoint of {labels.sources[0].location} "
             f"has a counterpart in {keypoint_map.vocabulary.name}; nothing is written"
         )
-    return write_superset(projected, out)
+    return projected

@@ -45,7 +45,7 @@ import numpy as np
 from converters.formats.coco_arrays import annotation_arrays, annotation_problem
 from converters.formats.image_lookup import ImageFinder, folders_of, places_of_images
 from converters.formats.json_shape import json_shape
-from converters.images import image_problems, image_size
+from converters.images import image_problems, image_size, missing_images
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, load_vocabulary
 from superset_vocab.errors import all_problems
 from superset_vocab.files import read_json
@@ -106,8 +106,7 @@ def read_document(source: Path, *, dataset: str, categories: Sequence[str] = ())
     file = _label_file(source)
     document = read_json(file)
     labels = from_document(document, file, dataset=dataset, location=str(source), categories=categories)
-    missing = [f"{record.image}: no such image" for record in labels.records if not record.image.is_file()]
-    if missing:
+    if missing := missing_images(labels.records):
         places = "beside the file, or in images/ or data/ there or one folder up"
         raise all_problems(f"{file}: images are missing (put them {places})", missing)
     return labels
