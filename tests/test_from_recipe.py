@@ -11,10 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import zoo
 from converters import write_superset
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, load_vocabulary
 from training.from_recipe import load_sources, train
+from training.initial_weights import load_encoder, start_from
 from training.recipe import load_recipe
+from zoo.catalogue import find_model
+from zoo.networks import build
 
 VOCABULARY = load_vocabulary("superanimal_topviewmouse")
 
@@ -103,3 +107,44 @@ def test_labels_that_changed_cannot_be_resumed(recipe_file, tmp_path):
     file.write_text(json.dumps(content))
     with pytest.raises(InputError, match="the labels have changed"):
         train(recipe_file, tmp_path / "run", resume=True)
+
+
+def test_encoder_alone_keeps_the_decoder_random(recipe_file, tmp_path):
+    first = train(recipe_file, tmp_path / "first", overrides=["run.seed=1"])
+    weights = load_file(first.weights)
+    rate = ["schedule.lr=1e-12", "schedule.iterations=1"]
+    plain = train(recipe_file, tmp_path / "plain", overrides=rate)
+    encoder = [f"network.init='{first.weights}'", "network.init_parts=encoder"]
+    wider = ["network.options.outputs={heatmaps=27,size=2}"]  # another decoder is no obstacle
+    moved = train(recipe_file, tmp_path / "moved", overrides=[*rate, *encoder]).network.state_dict()
+    torch.testing.assert_close(moved["stem.0.weight"], weights["stem.0.weight"])
+    torch.testing.assert_close(moved["down.1.0.0.weight"], weights["down.1.0.0.weight"])
+    for name in ("lateral.0.weight", "heads.heatmaps.weight"):
+        torch.testing.assert_close(moved[name], plain.network.state_dict()[name])
+        assert not torch.equal(moved[name], weights[name])
+    train(recipe_file, tmp_path / "wider", overrides=[*rate, *encoder, *wider])
+    with pytest.raises(InputError, match=r"(?s)not of a network with this encoder.*shape"):
+        train(recipe_file, tmp_path / "x", overrides=[*encoder, "network.options.widths=[16, 8, 8]"])
+
+
+def test_channels_may_be_left_to_the_vocabulary(recipe_file, tmp_path):
+    result = train(recipe_file, tmp_path / "run", overrides=["network.options.outputs={heatmaps='K'}"])
+    assert result.network.state_dict()["heads.heatmaps.bias"].shape == (27,)
+    text = (tmp_path / "run" / "recipe.toml").read_text()
+    assert text.startswith("# superanimal_topviewmouse has 27 keypoints")
+    assert "outputs = {heatmaps = 27}" in text
+
+
+def test_embedded_weights_are_a_start_too(tmp_path):
+    spec = find_model("superanimal_topviewmouse", "compact").pose
+    network = build(spec.network, **spec.options)
+    start_from(network, spec.weights.path)
+    model = zoo.load("superanimal_topviewmouse", "compact")
+    assert torch.equal(
+        network.state_dict()["stem.0.weight"], model.pose.network.state_dict()["stem.0.weight"]
+    )
+    with pytest.raises(InputError, match="has no encoder"):
+        load_encoder(torch.nn.Linear(2, 2), {})
+    (tmp_path / "x.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(InputError, match="cannot start from these weights"):
+        start_from(network, tmp_path / "x.safetensors")

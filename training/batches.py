@@ -76,6 +76,7 @@ class PoseDataset(Dataset[dict[str, torch.Tensor]]):
 
     Attributes:
         groups: Dataset name of every sample, for balanced sampling.
+        n_images: Different images among them.
     """
 
     def __init__(self, labels: LabelSet, options: Options) -> None:
@@ -88,6 +89,7 @@ class PoseDataset(Dataset[dict[str, torch.Tensor]]):
         self.boxes = [self._boxes(record) for record in labels.records]
         self.items = self._items()
         self.groups = tuple(self.records[r].dataset for r, _ in self.items)
+        self.n_images = len({self.records[r].image for r, _ in self.items})
         if not self.items:
             raise InputError("the labels have no animal to train on")
         size, flip = options.batch.input_size, self.vocabulary.flip_index

@@ -27,10 +27,10 @@ from torch import Tensor
 from superset_vocab import InputError, LabelSet
 from superset_vocab.errors import all_problems
 from superset_vocab.files import atomic_path
-from training.recipe import Recipe
+from training.recipe import Recipe, recipe_from
 
 _FORMAT = 1
-_FREE_TO_CHANGE = {("run", "checkpoint_every"), ("run", "log_every"), ("run", "workers")}
+_FREE_TO_CHANGE = {("run", name) for name in ("checkpoint_every", "log_every", "workers", "cache_mb")}
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ class Checkpoint:
             InputError: Lists every entry of the recipe that differs.
         """
         problems = []
-        before, now = json.loads(self.recipe), recipe.to_dict()
+        # An entry that a recipe of an earlier version did not know had what is now its default.
+        before = recipe_from(json.loads(self.recipe), what=f"{path}: the recipe in it").to_dict()
+        now = recipe.to_dict()
         for table, entries in now.items():
             for name in sorted(set(entries) | set(before.get(table, {}))):
                 old, new = before.get(table, {}).get(name), entries.get(name)
@@ -128,6 +130,7 @@ class RunRecord:
 
     Attributes:
         recipe: The resolved recipe.
+        notes: What was settled in resolving it.
         command: Makes the run again, from the folder of the run.
         datasets: Dataset -> number of samples.
         data_sha256: Of the labels, or empty.
@@ -142,6 +145,7 @@ class RunRecord:
     """
 
     recipe: dict[str, Any]
+    notes: list[str]
     command: str
     datasets: dict[str, int]
     data_sha256: str

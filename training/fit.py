@@ -22,7 +22,7 @@ import tempfile
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from superset_vocab import InputError
 from training.checkpoints import Checkpoint, loss_curve, read_log
 from training.losses import RecipeLoss
 from training.recipe import Recipe, Schedule
+from training.resolve import resolve_schedule
 from training.sampling import Balance, BalancedSampler
 from training.session import (
     Processes,
@@ -65,6 +66,8 @@ class TrainingDataset(Protocol):
 
     Attributes:
         groups: (n,) name of each sample's source dataset.
+        n_images: Different images among the samples, for the rule for small sets; where a dataset does not
+            say, each sample counts.
     """
 
     groups: Any
@@ -106,6 +109,7 @@ def fit(
     resume: bool = False,
     dataset_weights: Mapping[str, float] | None = None,
     data_sha256: str = "",
+    notes: Sequence[str] = (),
 ) -> FitResult:
     """Train a network; `training.from_recipe.train` does it from a recipe file.
 
@@ -120,14 +124,18 @@ def fit(
         resume: Go on from the folder's checkpoint; from the start where there is none yet.
         dataset_weights: Dataset -> factor of its share of the samples; 1 where not named.
         data_sha256: Hash of the labels, to refuse resuming with others.
+        notes: What has been settled already in making the recipe (`training.resolve`), for the records.
 
     Raises:
         InputError: If the folder holds a run and `resume` is False, or another run; if the recipe asks
             for what this machine or the network does not have; or if the loss is no longer finite.
     """
+    n_images = getattr(dataset, "n_images", len(dataset))
+    resolved = resolve_schedule(recipe, n_samples=len(dataset), n_images=n_images)
+    recipe, notes = resolved.recipe, (*notes, *resolved.notes)
     with join_processes() as processes:
         state = open_session(
-            network, recipe, out, resume=resume, data_sha256=data_sha256, processes=processes
+            network, recipe, out, resume=resume, data_sha256=data_sha256, processes=processes, notes=notes
         )
         loader = _loader(dataset, recipe, dataset_weights, processes)
         with StopRequest() as stop, _runner(state, loader) as runner:
@@ -152,6 +160,16 @@ class _TrainingModel(BaseModel):
         self.network = network
         self.criterion = RecipeLoss(recipe.loss)
         self._in_bfloat16 = recipe.schedule.amp == "bfloat16"
+        self._fixed_statistics = recipe.schedule.batch_norm == "fixed"
+
+    def train(self, mode: bool = True) -> _TrainingModel:
+        """Training mode; batch normalisation with fixed statistics stays in evaluation mode."""
+        super().train(mode)
+        if mode and self._fixed_statistics:
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def init_weights(self) -> None:
         """Keep the weights that the network came with; mmengine would draw new ones."""
@@ -282,7 +300,7 @@ def _loader(
     sampler = BalancedSampler(
         groups,
         Balance(recipe.data.balance, weights),
-        seed=recipe.run.seed,
+        seed=recipe.run.seed_of_order,
         stop=schedule.iterations * schedule.accumulate * schedule.batch_size,
         rank=processes.rank,
         world_size=processes.count,
@@ -352,7 +370,7 @@ class _Pace(_StateHook):
         wrapper: Any = runner.optim_wrapper
         for group in wrapper.optimizer.param_groups:
             group["lr"] = state.schedule.learning_rate(batch_idx // state.schedule.accumulate)
-        entropy = [state.recipe.run.seed, state.processes.rank, batch_idx]
+        entropy = [state.recipe.run.seed_of_order, state.processes.rank, batch_idx]
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
 

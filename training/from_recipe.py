@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
 
 from converters import load_superset, merge
-from superset_vocab import InputError, LabelSet
+from superset_vocab import LabelSet, load_vocabulary
 from training.batches import build_dataset
 from training.checkpoints import label_sha256
 from training.fit import FitResult, fit
+from training.initial_weights import start_from
 from training.recipe import Recipe, load_recipe
+from training.resolve import resolve_network
 from training.splits import hold_out, select_groups
 from zoo.networks import build
 
@@ -39,11 +38,13 @@ def train(
     elif overrides:
         raise ValueError("overrides change a recipe file; this recipe is resolved already")
     labels, weights = load_sources(recipe)
-    dataset = build_dataset(recipe, labels, seed=recipe.run.seed)
-    torch.manual_seed(recipe.run.seed)
+    resolved = resolve_network(recipe, load_vocabulary(labels.vocabulary or ""))
+    recipe = resolved.recipe
+    dataset = build_dataset(recipe, labels, seed=recipe.run.seed_of_order)
+    torch.manual_seed(recipe.run.seed_of_weights)
     network = build(recipe.network.name, **recipe.network.options)
     if recipe.network.init:
-        start_from(network, Path(recipe.network.init))
+        start_from(network, Path(recipe.network.init), parts=recipe.network.init_parts)
     return fit(
         network,
         dataset,
@@ -52,22 +53,8 @@ def train(
         resume=resume,
         dataset_weights=weights,
         data_sha256=label_sha256(labels),
+        notes=resolved.notes,
     )
-
-
-def start_from(network: nn.Module, weights: Path) -> None:
-    """Fill a network with the weights of an earlier run.
-
-    Raises:
-        InputError: If the file is missing, damaged, or of another network.
-    """
-    try:
-        network.load_state_dict(load_file(weights), strict=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(
-            f"{weights}: cannot start from these weights ({str(error).splitlines()[0]}); "
-            "network.init wants the weights.safetensors of a run of the same network"
-        ) from error
 
 
 def load_sources(recipe: Recipe) -> tuple[LabelSet, dict[str, float]]:

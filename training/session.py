@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +119,7 @@ class Session:
     seconds_before: float = 0.0
     started: float = field(default_factory=time.monotonic)
     resumed_at: list[int] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     @property
     def schedule(self) -> Schedule:
@@ -181,7 +182,14 @@ class Session:
 
 
 def open_session(
-    network: nn.Module, recipe: Recipe, out: Path, *, resume: bool, data_sha256: str, processes: Processes
+    network: nn.Module,
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool,
+    data_sha256: str,
+    processes: Processes,
+    notes: Sequence[str] = (),
 ) -> Session:
     """Prepare the folder of a run, or read the checkpoint that it holds.
 
@@ -202,8 +210,8 @@ def open_session(
             raise InputError(f"{out}: holds a run already ({', '.join(found)}); {way_out} another folder")
         if processes.rank == 0:
             with atomic_path(out / "recipe.toml") as temporary:
-                temporary.write_text(recipe.to_toml(), encoding="utf-8")
-    return Session(network, recipe, out, data_sha256, processes, checkpoint)
+                temporary.write_text(recipe.to_toml(notes), encoding="utf-8")
+    return Session(network, recipe, out, data_sha256, processes, checkpoint, notes=tuple(notes))
 
 
 class ProgressLog:
@@ -285,6 +293,7 @@ def write_results(session: Session, datasets: Mapping[str, int]) -> None:
     device = next(network.parameters()).device
     record = RunRecord(
         recipe=session.recipe.to_dict(),
+        notes=list(session.notes),
         command=shlex.join(["zoo", "train", "recipe.toml", "--out", "NEW_FOLDER"]),
         datasets=dict(datasets),
         data_sha256=session.data_sha256,
