@@ -17,6 +17,7 @@ animals with fewer than two such keypoints.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -79,14 +80,16 @@ class PoseDataset(Dataset[dict[str, torch.Tensor]]):
         n_images: Different images among them.
     """
 
-    def __init__(self, labels: LabelSet, options: Options) -> None:
+    def __init__(
+        self, labels: LabelSet, options: Options, *, boxes: Sequence[np.ndarray] | None = None
+    ) -> None:
         if labels.vocabulary is None:
             raise InputError("training needs labels projected into a vocabulary; run `zoo convert` first")
         self.vocabulary: Vocabulary = load_vocabulary(labels.vocabulary)
         self.options = options
         self.records = labels.records
         self.in_box = np.array([name not in OUTSIDE_BOX for name in self.vocabulary.keypoints])
-        self.boxes = [self._boxes(record) for record in labels.records]
+        self.boxes = [self._boxes(record) for record in labels.records] if boxes is None else list(boxes)
         self.items = self._items()
         self.groups = tuple(self.records[r].dataset for r, _ in self.items)
         self.n_images = len({self.records[r].image for r, _ in self.items})
@@ -243,8 +246,17 @@ def _to_input(image: np.ndarray) -> np.ndarray:
     return standardise(channels[None])[0]
 
 
-def build_dataset(recipe: Recipe, labels: LabelSet, *, seed: int) -> PoseDataset:
-    """The dataset that a recipe asks for."""
+def build_dataset(
+    recipe: Recipe, labels: LabelSet, *, seed: int, boxes: Sequence[np.ndarray] | None = None
+) -> PoseDataset:
+    """The dataset that a recipe asks for.
+
+    Args:
+        recipe: What to make of the labels.
+        labels: In a superset vocabulary.
+        seed: Of the augmentation.
+        boxes: (N, 4) xywh px for each record, in place of those made from its keypoints.
+    """
     radius = 0.0 if recipe.loss.locref == "none" else 2.0 * recipe.batch.sigma
     options = Options(recipe.batch, recipe.augmentation, recipe.run.masking, seed, radius)
-    return PoseDataset(labels, options)
+    return PoseDataset(labels, options, boxes=boxes)
