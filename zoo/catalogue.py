@@ -30,6 +30,7 @@ effect.
     [inference]
     score_threshold = 0.03             # least box confidence times mean keypoint confidence; or 0
     detect_every = 1                   # frames between detections in a video, or "auto" (zoo.finders)
+    replay_threshold = 0.7             # confidence above which fine-tuning replays a keypoint
 
     [parent]                           # of a model that was made from another one (zoo.model_folder)
     name = "..."
@@ -144,6 +145,8 @@ class ModelSpec:
         score_threshold: Box confidence times mean keypoint confidence below which it is none, in [0, 1].
         detect_every: Frames between detections in a video, or "auto" (`zoo.finders`).
         parent: What it was fine-tuned from; None for a model that was trained from the beginning.
+        replay_threshold: Confidence above which memory replay trusts a prediction of this model. The paper has
+            0.7; networks whose confidence is another quantity need another value (`adaptation.memory_replay`).
     """
 
     name: str
@@ -160,6 +163,7 @@ class ModelSpec:
     score_threshold: float = 0.0
     detect_every: int | str = 1
     parent: Parent | None = None
+    replay_threshold: float = 0.7
 
     @property
     def full_name(self) -> str:
@@ -262,6 +266,7 @@ def parse_spec(what: str, text: str) -> ModelSpec:
         evaluation=data.get("evaluation", {}),
         default=data.get("default", False),
         parent=Parent(**data["parent"]) if "parent" in data else None,
+        replay_threshold=float(data.get("inference", {}).get("replay_threshold", 0.7)),
     )
 
 
@@ -292,7 +297,11 @@ _POSE: _Kinds = {**_NETWORK, "untrained": list}
 _DETECTOR: _Kinds = {**_NETWORK, "bbox_threshold": (int, float)}
 _WEIGHTS_FILE: _Kinds = {"file": str, "sha256": str, "repository": str, "revision": str}
 _PARENT: _Kinds = {"name": str, "variant": str, "sha256": str, "method": str}
-_INFERENCE: _Kinds = {"score_threshold": (int, float), "detect_every": (int, str)}
+_INFERENCE: _Kinds = {
+    "score_threshold": (int, float),
+    "detect_every": (int, str),
+    "replay_threshold": (int, float),
+}
 _OPTIONAL = {
     "options",
     "input",
@@ -306,6 +315,7 @@ _OPTIONAL = {
     "untrained",
     "score_threshold",
     "detect_every",
+    "replay_threshold",
     "parent",
 }
 
@@ -331,7 +341,7 @@ def _problems(data: dict[str, Any]) -> Iterator[str]:
     inference = data.get("inference")
     if isinstance(inference, dict):
         yield from _table(inference, _INFERENCE, "inference.")
-        yield from _fractions(inference, "inference.", ("score_threshold",))
+        yield from _fractions(inference, "inference.", ("score_threshold", "replay_threshold"))
         every = inference.get("detect_every", 1)
         if every != "auto" and not (isinstance(every, int) and every >= 1):
             yield f"inference.detect_every is {every!r}, want 'auto' or 1 or more"

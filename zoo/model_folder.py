@@ -142,8 +142,8 @@ def spec_to_toml(spec: ModelSpec) -> str:
         toml_table(f"detectors.{name}", _network_entries(part, pose=False))
         for name, part in spec.detectors.items()
     ]
-    inference = {"score_threshold": spec.score_threshold, "detect_every": spec.detect_every}
-    tables.append(toml_table("inference", inference))
+    inference = ("score_threshold", "detect_every", "replay_threshold")
+    tables.append(toml_table("inference", {name: getattr(spec, name) for name in inference}))
     if spec.parent is not None:
         tables.append(toml_table("parent", asdict(spec.parent)))
     if spec.evaluation:
