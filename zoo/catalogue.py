@@ -145,8 +145,8 @@ class ModelSpec:
         score_threshold: Box confidence times mean keypoint confidence below which it is none, in [0, 1].
         detect_every: Frames between detections in a video, or "auto" (`zoo.finders`).
         parent: What it was fine-tuned from; None for a model that was trained from the beginning.
-        replay_threshold: Confidence above which memory replay trusts a prediction of this model. The paper has
-            0.7; networks whose confidence is another quantity need another value (`adaptation.memory_replay`).
+        replay_threshold: Confidence above which memory replay trusts a prediction of this model. The paper
+            has 0.7; where confidence is another quantity it is another (`adaptation.memory_replay`).
     """
 
     name: str
