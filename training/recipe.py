@@ -117,14 +117,30 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def parse_recipe(text: str, *, what: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
     """Build a recipe from TOML text; arguments and errors as in `load_recipe`."""
+    return parse_tables(Recipe, text, what=what, overrides=overrides)
+
+
+def parse_tables(kind: type, text: str, *, what: str, overrides: Sequence[str] = ()) -> Any:
+    """An instance of a dataclass from TOML text, checked as a recipe is, e.g. a benchmark's spec.
+
+    Args:
+        kind: Dataclass whose entries are tables or values, and which has `problems()`, as its tables do.
+        text: TOML.
+        what: What is being read, for the message.
+        overrides: As in `load_recipe`.
+
+    Raises:
+        InputError: Lists all problems.
+    """
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{what}: not a TOML file: {error}") from error
-    problems: list[str] = []
-    for override in overrides:
-        problems += _override(content, override)
-    return recipe_from(content, what=what, problems=problems)
+    problems = [problem for override in overrides for problem in _override(content, override)]
+    built = _build(kind, content, "", problems)
+    if problems or built is None:
+        raise all_problems(what, problems)
+    return built
 
 
 def recipe_from(content: Mapping[str, Any], *, what: str, problems: Sequence[str] = ()) -> Recipe:
@@ -171,7 +187,7 @@ def _override(content: dict[str, Any], override: str) -> list[str]:
 
 def _build(kind: type, content: Any, where: str, problems: list[str]) -> Any:
     """An instance of the dataclass from a TOML table, or None; every problem is added to the list."""
-    label = f"[{where}]" if where else "the recipe"
+    label = f"[{where}]" if where else f"the {kind.__name__.lower()}"
     if not isinstance(content, Mapping):
         problems.append(f"{label} is not a table")
         return None
