@@ -1,4 +1,4 @@
-"""The report of a benchmark: tables, statistics and the data-efficiency figure, from the runs that are done."""
+"""The report of a benchmark: tables, statistics, the data-efficiency figure; from the runs that are done."""
 
 from __future__ import annotations
 

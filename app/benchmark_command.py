@@ -29,7 +29,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         dest="overrides",
         help="change the spec, e.g. protocol.shuffles=1 or data.source=PATH; may be repeated",
     )
-    parser.add_argument("--minutes", type=float, help="begin no further run after this time; default: no limit")
+    parser.add_argument(
+        "--minutes", type=float, help="begin no further run after this time; default: no limit"
+    )
     parser.add_argument("--report-only", action="store_true", help="only write the report of what is done")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
     parser.set_defaults(run=run_benchmark_command)

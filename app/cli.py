@@ -12,10 +12,20 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app import dataset_commands, demo_command, predict_command, training_commands, weights_command
+from app import (
+    benchmark_command,
+    dataset_commands,
+    demo_command,
+    finetune_command,
+    predict_command,
+    training_commands,
+    weights_command,
+)
 from superset_vocab.errors import InputError
 
-_EXTRAS = {"mmengine": "train", "albumentations": "train", "pycocotools": "train", "tensorboard": "train"}
+_EXTRAS = dict.fromkeys(
+    ("mmengine", "albumentations", "pycocotools", "tensorboard", "matplotlib", "statsmodels"), "train"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,6 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
     demo_command.add_to(commands)
     dataset_commands.add_to(commands)
     training_commands.add_to(commands)
+    finetune_command.add_to(commands)
+    benchmark_command.add_to(commands)
     weights_command.add_to(commands)
     return parser
 
