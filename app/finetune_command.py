@@ -169,13 +169,13 @@ def _proposed(labels: LabelSet, model: Model, arguments: argparse.Namespace) -> 
     from superset_vocab.files import make_folder
 
     try:
-        from adaptation.keypoint_files import write_matching
-        from adaptation.keypoint_matching import match_keypoints
+        from adaptation.keypoint_files import write_matching  # pyright: ignore[reportMissingImports]
+        from adaptation.keypoint_matching import match_keypoints  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         raise InputError(
-            f"{arguments.project}: no keypoint map is known for the dataset {labels.sources[0].dataset!r}, with "
-            f"the keypoints {', '.join(labels.keypoints)}; give one with --map (its name or a .toml that maps or "
-            "drops each of them; CONTRIBUTING.md shows one)"
+            f"{arguments.project}: no keypoint map is known for the dataset {labels.sources[0].dataset!r} "
+            f"with the keypoints {', '.join(labels.keypoints)}; give one with --map (its name, or a .toml "
+            "that maps or drops each of them; CONTRIBUTING.md shows one)"
         ) from error
     matching = match_keypoints(labels, model, progress=True)
     folder = make_folder(arguments.out) / _MATCHING
