@@ -13,8 +13,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "benchmark",
         help="how many labels fine-tuning saves: the paper's protocol from one spec",
         description="Fine-tunes from scratch, by transfer, naively and with memory replay on 1, 5, 10, 50 "
-        "and 100 % of the training images, three times, and writes tables, statistics and the data-efficiency "
-        "figure. One that was stopped goes on where it was; what is done is in the report.",
+        "and 100 % of the training images, three times, and writes tables, statistics and the "
+        "data-efficiency figure. One that was stopped goes on where it was; what is done is in the report.",
     )
     parser.add_argument(
         "spec", nargs="?", metavar="SPEC", help="a .toml file, or the name of a benchmark; see --list"
