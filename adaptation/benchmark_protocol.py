@@ -125,14 +125,17 @@ def run_benchmark(
     todo = list(plan(benchmark, splits))
     model = pretrained_model(benchmark, out, splits[0], device)
     left = [run for run in todo if not (out / "runs" / run.folder / "result.json").exists()]
-    with tqdm(total=len(todo), initial=len(todo) - len(left), unit="run", desc=benchmark.name) as bar:
+    done = len(todo) - len(left)
+    with tqdm(total=len(todo), initial=done, unit="run", desc=benchmark.name, disable=None) as bar:
         for run in left:
             if minutes is not None and time.monotonic() - started > 60 * minutes:
-                _log.info("%g minutes are over; %d runs are left", minutes, len(todo) - bar.n)
+                _log.info("%g minutes are over; %d of %d runs are done", minutes, done, len(todo))
                 break
             bar.set_postfix_str(str(run.folder))
             write_json(out / "runs" / run.folder / "result.json", _do(benchmark, run, model, out).to_dict())
             bar.update()
+            done += 1
+            _log.info("%s: %s is done, %d of %d", benchmark.name, run.folder, done, len(todo))
     return results_of(out)
 
 

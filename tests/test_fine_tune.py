@@ -303,8 +303,8 @@ def test_command_tests_on_the_frames_that_are_left(project: Path, tmp_path: Path
     assert len(content["forgetting"]["keypoints"]) == 23
     assert zoo.load(tmp_path / "m").spec.variant == "compact-synthetic_openfield-replay"
     capsys.readouterr()
-    code = main(["evaluate", str(tmp_path / "m"), str(project), "--boxes", "labels", "--out", str(tmp_path / "e"),
-                 "--against", "superanimal_topviewmouse/compact", "--target", str(project)])  # fmt: skip
+    ask = ["evaluate", str(tmp_path / "m"), str(project), "--boxes", "labels", "--out", str(tmp_path / "e")]
+    code = main([*ask, "--against", "superanimal_topviewmouse/compact", "--target", str(project)])
     assert code == 0
     content = json.loads((tmp_path / "e" / "evaluation.json").read_text())
     assert content["against"]["provenance"]["variant"] == "compact"
