@@ -107,7 +107,8 @@ def fine_tune(
         taught = replayed.labels
         notes.append(str(replayed))
     # The crops show what the labels say an animal is, whatever is replayed into them.
-    dataset = build_dataset(recipe, taught, seed=recipe.run.seed_of_order, boxes=label_boxes(labels))
+    boxes = {r.image: b for r, b in zip(labels.records, label_boxes(labels), strict=True)}
+    dataset = build_dataset(recipe, taught, seed=recipe.run.seed_of_order, boxes=boxes)
     torch.manual_seed(recipe.run.seed_of_weights)
     network = starting_network(model, recipe, method)
     result = fit(

@@ -89,7 +89,8 @@ def test_the_folder_has_only_the_run_and_the_process_is_left_alone(tmp_path, mon
     fit(tiny_network(), TinyDataset(), tiny_recipe("schedule.iterations=2"), tmp_path / "run")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
-        "checkpoint.pt", "log.csv", "recipe.toml", "run.json", "tensorboard", "weights.safetensors",
+        "checkpoint.pt", "curves.png", "log.csv", "recipe.toml", "run.json", "tensorboard",
+        "weights.safetensors",
     }  # fmt: skip
     assert capfd.readouterr() == ("", "")
     assert signal.getsignal(signal.SIGINT) is former

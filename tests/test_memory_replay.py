@@ -132,7 +132,7 @@ def test_threshold_one_is_naive_fine_tuning(images: LabelSet) -> None:
     """The very same batches, augmentation included, even from a model that is sure of everything."""
     recipe = parse_recipe(RECIPE)
     zero_shot = [predicted((10, 10), (80, 40), confidence=1.0)] * 3
-    boxes = label_boxes(images)
+    boxes = {r.image: b for r, b in zip(images.records, label_boxes(images), strict=True)}
     one, below = (replay_keypoints(images, zero_shot, VOCABULARY, threshold=t).labels for t in (1.0, 0.999))
     naive, with_one, with_less = (
         build_dataset(recipe, labels, seed=3, boxes=boxes) for labels in (images, one, below)

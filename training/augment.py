@@ -55,6 +55,30 @@ class Augmentation:
         return np.ascontiguousarray(image), moved, flipped
 
 
+def half_of(keypoints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One half of an animal's keypoints: those on one side of their median along its longer axis.
+
+    HRNet's half-body transformation (Sun et al., CVPR 2019; the paper follows AP-10K's protocol) takes the
+    upper or lower body by keypoint names. The longer axis of an animal runs from nose to tail, or
+    from head to feet, in any vocabulary.
+
+    Args:
+        keypoints: (K, 2) pixels; NaN where not annotated.
+        rng: Decides which half.
+
+    Returns:
+        (K,) bool; half of the annotated keypoints.
+    """
+    known = np.isfinite(keypoints).all(-1)
+    centred = keypoints[known] - keypoints[known].mean(0)
+    axis = np.linalg.svd(centred, full_matrices=False)[2][0]
+    order = np.argsort(centred @ axis, kind="stable")
+    front = order[: len(order) // 2] if rng.random() < 0.5 else order[len(order) // 2 :]
+    half = np.zeros(len(keypoints), bool)
+    half[np.flatnonzero(known)[front]] = True
+    return half
+
+
 def mirror(image: np.ndarray, keypoints: np.ndarray, flip_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mirror left and right: twice gives the same image and keypoints back.
 

@@ -9,20 +9,26 @@ one by a rename, so that a kill at any moment leaves a complete one.
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
+import math
 import pickle
 import platform
+import shutil
 import zipfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from superset_vocab import InputError, LabelSet
 from superset_vocab.errors import all_problems
@@ -30,7 +36,30 @@ from superset_vocab.files import atomic_path
 from training.recipe import Recipe, recipe_from
 
 _FORMAT = 1
+_LITTLE = 50_000_000  # bytes free on a disk that counts as full
 _FREE_TO_CHANGE = {("run", name) for name in ("checkpoint_every", "log_every", "workers", "cache_mb")}
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best measurement of a run so far.
+
+    Attributes:
+        value: Of the recipe's metric; None before the first.
+        step: Optimiser step it was made at.
+        since: Measurements made after it.
+    """
+
+    value: float | None = None
+    step: int = 0
+    since: int = 0
+
+    def after(self, value: float, step: int, *, larger: bool) -> tuple[Best, bool]:
+        """The best after one more measurement, and whether that is the new one. NaN never is."""
+        better = self.value is None or (value > self.value if larger else value < self.value)
+        if better and not math.isnan(value):
+            return Best(value, step), True
+        return Best(self.value, self.step, self.since + 1), False
 
 
 @dataclass(frozen=True)
@@ -45,7 +74,8 @@ class Checkpoint:
         recipe: `Recipe.to_dict()` as JSON.
         data_sha256: Of the labels (`label_sha256`), or empty.
         seconds: Time spent so far.
-        resumed_at: Iterations at which the run was taken up again.
+        resumed_at: Optimiser steps at which the run was taken up again.
+        best: The best measurement so far; its weights are in best.safetensors.
     """
 
     iteration: int
@@ -56,11 +86,17 @@ class Checkpoint:
     data_sha256: str
     seconds: float
     resumed_at: list[int]
+    best: Best = field(default_factory=Best)
 
     def save(self, path: Path) -> None:
-        """Write atomically."""
+        """Write atomically: the checkpoint before stays until this one is complete.
+
+        Raises:
+            OSError: If it cannot be written, e.g. because the disk is full.
+        """
         content = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        with atomic_path(path) as temporary:
+        content["best"] = asdict(self.best)
+        with atomic_path(path) as temporary, _refusals_as_errors(path):
             torch.save({"format": _FORMAT, **content}, temporary)
 
     @classmethod
@@ -81,9 +117,10 @@ class Checkpoint:
             ) from error
         if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
             raise InputError(f"{path}: not a checkpoint of this version; {remedy}")
-        if set(content) != set(cls.__dataclass_fields__):
+        best = content.pop("best", {})  # checkpoints before there was validation have none
+        if set(content) != set(cls.__dataclass_fields__) - {"best"} or not set(best) <= set(asdict(Best())):
             raise InputError(f"{path}: the checkpoint lacks entries; {remedy}")
-        return cls(**content)
+        return cls(**content, best=Best(**best))
 
     def check_same_run(self, recipe: Recipe, data_sha256: str, path: Path) -> None:
         """Refuse to continue a run with another recipe or other labels.
@@ -104,6 +141,44 @@ class Checkpoint:
             problems.append("the labels have changed")
         if problems:
             raise all_problems(f"{path}: cannot resume another run; use a new folder", problems)
+
+
+@contextmanager
+def _refusals_as_errors(path: Path) -> Iterator[None]:
+    """The errors of the libraries' own writers as the one that other files give: OSError with the path."""
+    try:
+        yield
+    except OSError:
+        raise
+    except (RuntimeError, SafetensorError) as error:
+        free = shutil.disk_usage(path.parent).free
+        reason = str(error).splitlines()[0]
+        raise OSError(
+            errno.ENOSPC if free < _LITTLE else errno.EIO,
+            f"cannot be written ({reason}; {free // 1_000_000} MB free); what was there before is kept",
+            str(path),
+        ) from error
+
+
+def save_network(network: nn.Module, path: Path, recipe: Recipe, *, step: int | None = None) -> None:
+    """Write the weights of a network as safetensors, atomically.
+
+    Args:
+        network: Its state is written.
+        path: The file.
+        recipe: Says the network's name and options, which go into the file.
+        step: The optimiser step, where it matters.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in network.state_dict().items()}
+    described: dict[str, Any] = {"name": recipe.network.name, "options": recipe.network.options}
+    if step is not None:
+        described["step"] = step
+    # One entry only: safetensors writes several in random order, and equal weights shall be equal files.
+    with atomic_path(path) as temporary, _refusals_as_errors(path):
+        save_file(tensors, temporary, {"network": json.dumps(described)})
 
 
 def label_sha256(labels: LabelSet) -> str:
@@ -139,6 +214,9 @@ class RunRecord:
         iterations, samples: Optimiser steps done, samples seen.
         seconds: Training time over all sessions.
         resumed_at: Optimiser steps at which the run was resumed.
+        validation: The metric, the best value and its step, which weights are published ("best" or "last"),
+            and whether the run ended early; empty without validation.
+        skipped_images: One sentence for each image that was damaged and left out.
         loss_curve: Up to 50 pairs (optimiser step, mean loss since the pair before).
         device, precision, processes, threads: What it ran on.
         versions: Of Python and of the packages that matter.
@@ -156,6 +234,8 @@ class RunRecord:
     seconds: float
     resumed_at: list[int]
     loss_curve: list[list[float]]
+    validation: dict[str, Any]
+    skipped_images: list[str]
     device: str
     precision: str
     processes: int

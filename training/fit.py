@@ -1,4 +1,4 @@
-"""The one optimisation loop, on mmengine's Runner; no other module imports mmengine.
+"""The one optimisation loop, on mmengine's Runner; beside its hooks no other module imports mmengine.
 
 From mmengine come the Runner with its hooks, the optimiser wrapper (accumulation, clipping, gradient
 scaling) and the data-parallel wrapper. What a run depends on is kept here so that it can be resumed
@@ -9,50 +9,45 @@ was killed and resumed gives bit for bit the weights of one that was not.
 
 An iteration is one forward pass, a step is one update of the weights (`schedule.accumulate` iterations).
 
-The folder of a run: recipe.toml (resolved), log.csv, tensorboard/, checkpoint.pt, and at the end
-weights.safetensors with run.json.
+The folder of a run: recipe.toml (resolved), log.csv, tensorboard/, checkpoint.pt, with validation also
+validation.csv and best.safetensors, and at the end weights.safetensors with run.json and curves.png.
 """
 
 from __future__ import annotations
 
-import copy
-import json
+import os
+import shutil
 import signal
 import tempfile
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import cv2
-import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, Dataset
 
 from superset_vocab import InputError
-from training.checkpoints import Checkpoint, loss_curve, read_log
-from training.losses import RecipeLoss
+from training.batches import PoseDataset
+from training.checkpoints import loss_curve, read_log
+from training.hooks import Average, Keep, Pace, Progress, Resume, Validate
+from training.objectives import Objective, objective_of
+from training.processes import Processes, join_processes, synchronise_batch_norm
 from training.recipe import Recipe, Schedule
 from training.resolve import resolve_schedule
 from training.sampling import Balance, BalancedSampler
-from training.session import (
-    Processes,
-    ProgressLog,
-    Session,
-    StopRequest,
-    join_processes,
-    open_session,
-    write_results,
-)
+from training.session import Session, StopRequest, open_session, write_results
+from training.validation import validator_of
 
 with warnings.catch_warnings():  # mmengine's imports reach torch.jit.script, deprecated in torch 2.13
     warnings.simplefilter("ignore", DeprecationWarning)
-    from mmengine.hooks import Hook
     from mmengine.model import BaseDataPreprocessor, BaseModel, MMDistributedDataParallel
     from mmengine.optim import AmpOptimWrapper, OptimWrapper
     from mmengine.runner import Runner
@@ -84,11 +79,12 @@ class FitResult:
     """What a finished run gives back.
 
     Attributes:
-        network: With the final weights (averaged ones if the recipe averages), in evaluation mode.
+        network: With the weights that are in `weights` (of the best measurement, averaged ones, or the last,
+            as the recipe says), in evaluation mode.
         weights: weights.safetensors.
         record: run.json.
         steps: Optimiser steps done.
-        loss: Mean loss of the last logged steps.
+        loss: Mean loss of the last logged steps; NaN if none was logged.
         seconds: Training time over all sessions.
     """
 
@@ -110,6 +106,7 @@ def fit(
     dataset_weights: Mapping[str, float] | None = None,
     data_sha256: str = "",
     notes: Sequence[str] = (),
+    validation: PoseDataset | None = None,
 ) -> FitResult:
     """Train a network; `training.from_recipe.train` does it from a recipe file.
 
@@ -125,6 +122,7 @@ def fit(
         dataset_weights: Dataset -> factor of its share of the samples; 1 where not named.
         data_sha256: Hash of the labels, to refuse resuming with others.
         notes: What has been settled already in making the recipe (`training.resolve`), for the records.
+        validation: What the recipe's [validation] measures on, without augmentation.
 
     Raises:
         InputError: If the folder holds a run and `resume` is False, or another run; if the recipe asks
@@ -133,34 +131,57 @@ def fit(
     n_images = getattr(dataset, "n_images", len(dataset))
     resolved = resolve_schedule(recipe, n_samples=len(dataset), n_images=n_images)
     recipe, notes = resolved.recipe, (*notes, *resolved.notes)
+    if recipe.validation.asked and validation is None:
+        raise ValueError("the recipe asks for validation; give fit() its dataset")
+    objective = objective_of(recipe)
     with join_processes() as processes:
         state = open_session(
-            network, recipe, out, resume=resume, data_sha256=data_sha256, processes=processes, notes=notes
+            network,
+            recipe,
+            out,
+            resume=resume,
+            data_sha256=data_sha256,
+            processes=processes,
+            notes=notes,
+            skipped_images=getattr(dataset, "skipped", ()),
         )
-        loader = _loader(dataset, recipe, dataset_weights, processes)
-        with StopRequest() as stop, _runner(state, loader) as runner:
-            hooks = (_Resume(state), _Pace(state), _Average(state), _Progress(state), _Keep(state, stop))
-            for hook in hooks:
+        loader = _loader(dataset, objective, recipe, dataset_weights, processes)
+        with StopRequest() as stop, _runner(state, objective, loader) as runner:
+            progress = Progress(state)
+            hooks = [Resume(state), Pace(state), Average(state), progress]
+            if recipe.validation.asked and validation is not None:
+                measure = validator_of(recipe, validation, objective, processes)
+                hooks.append(Validate(state, measure, progress))
+            for hook in (*hooks, Keep(state, stop)):
                 runner.register_hook(hook)
             runner.train()
-        if state.iteration < state.max_iterations:
+        if state.iteration < state.max_iterations and not state.ended_early:
             stop.leave()
         if processes.rank == 0:
+            _take_best(state)
             write_results(state, Counter(map(str, dataset.groups)))
         if processes.count > 1:
             distributed.barrier()
     return _result(state)
 
 
+def _take_best(state: Session) -> None:
+    """Put the weights of the best measurement into the network, if they are what is published."""
+    if state.recipe.validation.publish == "best" and state.best.value is not None:
+        state.final_network.load_state_dict(load_file(state.best_path))
+
+
 class _TrainingModel(BaseModel):
     """The network with the loss around it, as mmengine's Runner wants a model."""
 
-    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, network: nn.Module, objective: Objective, schedule: Schedule) -> None:
         super().__init__(data_preprocessor=BaseDataPreprocessor(non_blocking=True))
         self.network = network
-        self.criterion = RecipeLoss(recipe.loss)
-        self._in_bfloat16 = recipe.schedule.amp == "bfloat16"
-        self._fixed_statistics = recipe.schedule.batch_norm == "fixed"
+        self._objective = objective
+        self._fixed_statistics = schedule.batch_norm == "fixed"
+
+    def init_weights(self) -> None:
+        """Keep the weights that the network came with; mmengine would draw new ones."""
 
     def train(self, mode: bool = True) -> _TrainingModel:
         """Training mode; batch normalisation with fixed statistics stays in evaluation mode."""
@@ -171,17 +192,11 @@ class _TrainingModel(BaseModel):
                     module.eval()
         return self
 
-    def init_weights(self) -> None:
-        """Keep the weights that the network came with; mmengine would draw new ones."""
-
     def forward(self, mode: str, **batch: Tensor) -> dict[str, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The named terms of the loss."""
         if mode != "loss":
             raise ValueError(f"only for training, not for mode {mode!r}")
-        images = batch["image"].contiguous(memory_format=torch.channels_last)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._in_bfloat16):
-            output = self.network(images)
-        return {f"loss_{name}": term for name, term in self.criterion(output, batch).items()}
+        return {f"loss_{name}": term for name, term in self._objective(self.network, batch).items()}
 
 
 class _TrainLoop(BaseLoop):
@@ -200,7 +215,7 @@ class _TrainLoop(BaseLoop):
         runner.model.train()
         batches = iter(self.dataloader)  # only now, because the sampler has been set by the hook
         while self.iter < self.max_iters and not self.stop_training:
-            batch = next(batches)
+            batch = _good(next(batches))
             runner.call_hook("before_train_iter", batch_idx=self.iter, data_batch=batch)
             losses = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
             self.iter += 1
@@ -218,12 +233,16 @@ class _QuietRunner(Runner):
 
 
 @contextmanager
-def _runner(state: Session, loader: DataLoader) -> Iterator[Runner]:
+def _runner(state: Session, objective: Objective, loader: DataLoader) -> Iterator[Runner]:
     """A Runner with none of mmengine's files, hooks or messages; cleans up after itself."""
     parallel = state.processes.count > 1
     device = torch.device("cuda", state.processes.local_rank) if torch.cuda.is_available() else None
-    state.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    model: nn.Module = _TrainingModel(state.network, state.recipe)
+    if state.recipe.run.channels_last:
+        state.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if state.schedule.batch_norm == "synchronised" and parallel:
+        synchronise_batch_norm(state.network)
+    compiled = _compiled(state.network, state.recipe.run.compile)
+    model: nn.Module = _TrainingModel(state.network, objective, state.schedule)
     if device is not None:
         model.to(device)
     if parallel:
@@ -234,7 +253,7 @@ def _runner(state: Session, loader: DataLoader) -> Iterator[Runner]:
             broadcast_buffers=False,
             find_unused_parameters=True,
         )
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with compiled, tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Setting (OMP|MKL)_NUM_THREADS", UserWarning)
         runner = _QuietRunner(
             model=model,
@@ -262,6 +281,22 @@ def _runner(state: Session, loader: DataLoader) -> Iterator[Runner]:
                 handler.close()
 
 
+@contextmanager
+def _compiled(network: nn.Module, backend: str) -> Iterator[None]:
+    """The network's forward pass through torch.compile; afterwards it is an ordinary network again."""
+    if backend == "none":
+        yield
+        return
+    compilers = (os.environ.get("CXX", ""), "c++", "g++", "clang++")
+    if backend == "inductor" and not torch.cuda.is_available() and not any(map(shutil.which, compilers)):
+        raise InputError('run.compile = "inductor" needs a C++ compiler here; install g++ or use "none"')
+    network.compile(backend=backend)
+    try:
+        yield
+    finally:
+        network._compiled_call_impl = None
+
+
 def _optimiser(network: nn.Module, schedule: Schedule) -> OptimWrapper:
     """The optimiser of the recipe; biases and normalisation layers (one-dimensional) do not decay."""
     parameters = [p for p in network.parameters() if p.requires_grad]
@@ -286,7 +321,11 @@ def _optimiser(network: nn.Module, schedule: Schedule) -> OptimWrapper:
 
 
 def _loader(
-    dataset: TrainingDataset, recipe: Recipe, weights: Mapping[str, float] | None, processes: Processes
+    dataset: TrainingDataset,
+    objective: Objective,
+    recipe: Recipe,
+    weights: Mapping[str, float] | None,
+    processes: Processes,
 ) -> DataLoader:
     """Batches of this process, from the sampler's position to the end of the run."""
     schedule, groups = recipe.schedule, [str(group) for group in dataset.groups]
@@ -305,15 +344,55 @@ def _loader(
         rank=processes.rank,
         world_size=processes.count,
     )
+    workers = recipe.run.workers
     return DataLoader(
-        cast(Dataset, dataset),
+        _Guarded(dataset),
         batch_size=schedule.batch_size // processes.count,
         sampler=sampler,
-        num_workers=recipe.run.workers,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,  # a slow sample or two must not stop the network
+        collate_fn=_guarded_collate(objective),
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker,
         generator=torch.Generator().manual_seed(recipe.run.seed),  # spares the global one
     )
+
+
+class _Guarded(Dataset[Any]):
+    """A dataset whose `InputError`s arrive in the main process as they are, without a worker's traceback."""
+
+    def __init__(self, dataset: TrainingDataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor] | InputError:
+        try:
+            return self._dataset[key]
+        except InputError as error:
+            return error
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+
+def _guarded_collate(objective: Objective) -> Callable[[list[Any]], Any]:
+    """Samples -> batch, or the first error among them."""
+
+    def collate(samples: list[Any]) -> Any:
+        errors = [sample for sample in samples if isinstance(sample, InputError)]
+        return {"error": str(errors[0])} if errors else objective.collate(samples)
+
+    return collate
+
+
+def _good(batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch, if it is one.
+
+    Raises:
+        InputError: If a sample of it could not be made.
+    """
+    if "error" in batch:
+        raise InputError(f"{batch['error']} (the last checkpoint is from before)")
+    return batch
 
 
 def _start_worker(_: int) -> None:
@@ -323,134 +402,6 @@ def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)
 
 
-class _StateHook(Hook):
-    """A hook on the session's state."""
-
-    def __init__(self, state: Session) -> None:
-        self.state = state
-
-
-class _Resume(_StateHook):
-    """Before the first iteration: everything as the checkpoint has it. After each: count it."""
-
-    def before_train(self, runner: Runner) -> None:
-        """Restore weights, average, optimiser and position."""
-        state, checkpoint = self.state, self.state.checkpoint
-        if state.schedule.ema:
-            state.average = copy.deepcopy(state.network).requires_grad_(False)
-        if checkpoint is None:
-            return
-        state.network.load_state_dict(checkpoint.network)
-        if state.average is not None:
-            state.average.load_state_dict(checkpoint.average)
-        wrapper: Any = runner.optim_wrapper
-        wrapper.load_state_dict(checkpoint.optimiser)
-        loop: Any = runner.train_loop
-        loop.iter = state.iteration = checkpoint.iteration
-        loop.dataloader.sampler.position = checkpoint.iteration * state.schedule.batch_size
-        wrapper.initialize_count_status(runner.model, state.iteration, state.max_iterations)
-        state.seconds_before = checkpoint.seconds
-        state.resumed_at = [*checkpoint.resumed_at, state.step]
-        state.checkpoint = None  # frees the tensors
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Count."""
-        self.state.iteration = batch_idx + 1
-        self.state.add_losses(outputs)
-
-
-class _Pace(_StateHook):
-    """Learning rate and random numbers of an iteration, both functions of its number alone."""
-
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Set them."""
-        state = self.state
-        wrapper: Any = runner.optim_wrapper
-        for group in wrapper.optimizer.param_groups:
-            group["lr"] = state.schedule.learning_rate(batch_idx // state.schedule.accumulate)
-        entropy = [state.recipe.run.seed_of_order, state.processes.rank, batch_idx]
-        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
-
-
-class _Average(_StateHook):
-    """Exponential moving average of weights and running statistics."""
-
-    @torch.no_grad()
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Move the average towards the network; faster at first, so that the start is soon forgotten."""
-        state = self.state
-        if state.average is None or not state.ends_step:
-            return
-        decay = min(state.schedule.ema, (1 + state.step) / (10 + state.step))
-        current = state.network.state_dict()
-        for name, mean in state.average.state_dict().items():
-            if mean.is_floating_point():
-                mean.lerp_(current[name], 1 - decay)
-            else:
-                mean.copy_(current[name])
-
-
-class _Progress(_StateHook):
-    """Counts the iteration and logs it."""
-
-    def before_train(self, runner: Runner) -> None:
-        """Open the logs."""
-        self.log = ProgressLog(self.state)
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Log."""
-        self.log.update()
-
-    def after_train(self, runner: Runner) -> None:
-        """Close the logs."""
-        self.log.close()
-
-
-class _Keep(_StateHook):
-    """Checkpoints, and the end of the run on request."""
-
-    def __init__(self, state: Session, stop: StopRequest) -> None:
-        super().__init__(state)
-        self.stop = stop
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Save when due or asked to stop, between steps only: half an accumulation cannot be resumed."""
-        state = self.state
-        if not state.ends_step:
-            return
-        stopping = state.processes.any(self.stop.signal is not None)
-        if stopping or state.due(state.recipe.run.checkpoint_every):
-            if state.n_losses:
-                state.mean_losses()  # never replace a good checkpoint by one of NaN
-            if state.processes.rank == 0:
-                self._save(runner)
-        if stopping:
-            loop: Any = runner.train_loop
-            loop.stop_training = True
-
-    def _save(self, runner: Runner) -> None:
-        state = self.state
-        wrapper: Any = runner.optim_wrapper
-        Checkpoint(
-            iteration=state.iteration,
-            network=state.network.state_dict(),
-            average={} if state.average is None else state.average.state_dict(),
-            optimiser=wrapper.state_dict(),
-            recipe=json.dumps(state.recipe.to_dict()),
-            data_sha256=state.data_sha256,
-            seconds=state.seconds,
-            resumed_at=state.resumed_at,
-        ).save(state.out / "checkpoint.pt")
-
-
 def _result(state: Session) -> FitResult:
     curve = loss_curve(read_log(state.out / "log.csv"))
     return FitResult(
@@ -458,6 +409,6 @@ def _result(state: Session) -> FitResult:
         weights=state.out / "weights.safetensors",
         record=state.out / "run.json",
         steps=state.step,
-        loss=curve[-1][1],
+        loss=curve[-1][1] if curve else float("nan"),
         seconds=state.seconds,
     )

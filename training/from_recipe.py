@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from converters import load_superset, merge
-from superset_vocab import LabelSet, load_vocabulary
-from training.batches import build_dataset
+from superset_vocab import InputError, LabelSet, load_vocabulary
+from training.batches import build_dataset, without_augmentation
 from training.checkpoints import label_sha256
 from training.fit import FitResult, fit
 from training.initial_weights import start_from
 from training.recipe import Recipe, load_recipe
 from training.resolve import resolve_network
-from training.splits import hold_out, select_groups
+from training.splits import hold_out, random_subset, select_groups, subset
 from zoo.networks import build
 
 
@@ -41,8 +42,10 @@ def train(
     resolved = resolve_network(recipe, load_vocabulary(labels.vocabulary or ""))
     recipe = resolved.recipe
     dataset = build_dataset(recipe, labels, seed=recipe.run.seed_of_order)
+    measured = validation_labels(recipe)
+    validation = None if measured is None else build_dataset(without_augmentation(recipe), measured, seed=0)
     torch.manual_seed(recipe.run.seed_of_weights)
-    network = build(recipe.network.name, **recipe.network.options)
+    network = build_network(recipe)
     if recipe.network.init:
         start_from(network, Path(recipe.network.init), parts=recipe.network.init_parts)
     return fit(
@@ -52,9 +55,23 @@ def train(
         out,
         resume=resume,
         dataset_weights=weights,
-        data_sha256=label_sha256(labels),
+        data_sha256=label_sha256(dataset.labels),
         notes=resolved.notes,
+        validation=validation,
     )
+
+
+def build_network(recipe: Recipe) -> nn.Module:
+    """The network of a resolved recipe, with random weights or those that its options ask for.
+
+    Raises:
+        InputError: If there is none of that name, it does not take these options, or its library is missing.
+    """
+    if recipe.batch.view == "boxes":
+        from training.detector import build_detector_network  # imports mmdet
+
+        return build_detector_network(recipe)
+    return build(recipe.network.name, **recipe.network.options)
 
 
 def load_sources(recipe: Recipe) -> tuple[LabelSet, dict[str, float]]:
@@ -65,9 +82,39 @@ def load_sources(recipe: Recipe) -> tuple[LabelSet, dict[str, float]]:
     """
     loaded: list[LabelSet] = []
     weights: dict[str, float] = {}
-    for source in recipe.data.sources:
+    data = recipe.data
+    for source in data.sources:
         labels = select_groups(load_superset(source.folder()), source.split_groups, source.held_out)
         labels, _ = hold_out(labels, source.held_out_fraction)
+        labels = random_subset(labels, data.subset, seed=data.subset_seed)
         weights.update({dataset.dataset: source.weight for dataset in labels.sources})
         loaded.append(labels)
     return merge(loaded, twins="first"), weights
+
+
+def validation_labels(recipe: Recipe) -> LabelSet | None:
+    """What the recipe's validation measures on, or None if it asks for none.
+
+    Raises:
+        InputError: As `load_sources`; or if the training sources hold nothing out.
+    """
+    options = recipe.validation
+    if not options.asked:
+        return None
+    loaded: list[LabelSet] = []
+    for source in recipe.data.sources if options.held_out else ():
+        labels = load_superset(source.folder())
+        trained = select_groups(labels, source.split_groups, source.held_out)
+        by_hash = {record.image for record in hold_out(trained, source.held_out_fraction)[1].records}
+        named = frozenset(source.held_out)
+        held = subset(labels, lambda r, n=named, h=by_hash: r.split_group in n or r.image in h)
+        loaded += [held] if held.records else []
+    if options.held_out and not loaded:
+        raise InputError(
+            "validation.held_out: the [data] sources hold nothing out; give them held_out groups or a "
+            "held_out_fraction, or name validation.sources"
+        )
+    for source in options.sources:
+        labels = select_groups(load_superset(source.folder()), source.split_groups, source.held_out)
+        loaded.append(hold_out(labels, source.held_out_fraction)[0])
+    return merge(loaded, twins="first")

@@ -20,7 +20,7 @@ NaN is a legal target of an undefined keypoint (0 * NaN would be NaN), so maskin
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -139,19 +139,23 @@ def masked_spatial_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor)
     return (entropy * weight).sum() / (len(logits) * math.log(flat.shape[2]))
 
 
-HEATMAP_LOSSES = {
+_MaskedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+HEATMAP_LOSSES: dict[str, _MaskedLoss] = {
     "mse": masked_mse,
     "cross_entropy": masked_cross_entropy,
     "binary_cross_entropy": masked_binary_cross_entropy,
 }
-REGRESSION_LOSSES = {"l1": masked_l1, "huber": masked_huber}
+REGRESSION_LOSSES: dict[str, _MaskedLoss] = {"l1": masked_l1, "huber": masked_huber}
 
 
 class RecipeLoss(nn.Module):
     """The loss that a recipe asks for: output of a network and a batch -> named, weighted terms.
 
     Terms: "heatmaps" always; "spatial" on the same maps where it has a weight; "locref" (offsets within the
-    heatmap cell) and "size" (width and height of a detector's boxes) where the recipe does not say "none".
+    heatmap cell), "size" (width and height of a detector's boxes) and "pafs" (part affinity fields) where
+    the recipe does not say "none". Where a network gives the maps of earlier stages too ("heatmaps_stages",
+    "pafs_stages"), "stages" is the sum of their terms.
     """
 
     def __init__(self, loss: Loss) -> None:
@@ -162,9 +166,10 @@ class RecipeLoss(nn.Module):
         """Evaluate every term.
 
         Args:
-            output: The network's maps, "heatmaps" (B, K, h, w), "locref" (B, 2K, h, w), "size" (B, 2, h, w).
+            output: The network's maps, "heatmaps" (B, K, h, w), "locref" (B, 2K, h, w), "size" (B, 2, h, w),
+                "pafs" (B, 2E, h, w); of S earlier stages (B, S, n, h, w).
             batch: "heatmaps" and "keypoint_weight" (B, K); "locref", "locref_weight" (B, K, h, w); "size",
-                "size_weight" (B, 1, h, w).
+                "size_weight" (B, 1, h, w); "pafs", "pafs_weight" (B, E).
 
         Raises:
             InputError: If the network or the dataset lacks what the recipe's loss needs, or they differ
@@ -180,13 +185,30 @@ class RecipeLoss(nn.Module):
         choices = {
             "locref": (self.loss.locref, self.loss.locref_weight),
             "size": (self.loss.size, self.loss.size_weight),
+            "pafs": (self.loss.pafs, self.loss.pafs_weight),
         }
         for name, (kind, factor) in choices.items():
             if kind != "none":
                 prediction, target = _pair(name, output, batch)
                 weight = _entry(f"{name}_weight", batch, "the dataset's samples")
                 terms[name] = factor * REGRESSION_LOSSES[kind](prediction, target, weight)
-        return terms
+        return terms | self._earlier_stages(output, batch)
+
+    def _earlier_stages(self, output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The term "stages", if the network has earlier stages and the recipe wants them to learn."""
+        kinds: dict[str, tuple[_MaskedLoss, float, str]] = {
+            "heatmaps": (HEATMAP_LOSSES[self.loss.heatmap], self.loss.heatmap_weight, "keypoint_weight")
+        }
+        if self.loss.pafs != "none":
+            kinds["pafs"] = (REGRESSION_LOSSES[self.loss.pafs], self.loss.pafs_weight, "pafs_weight")
+        terms = []
+        for name, (loss, factor, weight) in kinds.items():
+            stages = output.get(f"{name}_stages")
+            if stages is not None and self.loss.stages_weight:
+                target, mask = batch[name], _entry(weight, batch, "the dataset's samples")
+                for stage in stages.float().unbind(1):
+                    terms.append(self.loss.stages_weight * factor * loss(stage, target, mask))
+        return {"stages": torch.stack(terms).sum()} if terms else {}
 
 
 def _pair(name: str, output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -127,6 +127,9 @@ class Batch:
         grey: Whether colours are removed.
         normalisation: "image" (each image to mean 0 and deviation 1) or "imagenet" (as the published
             networks and all pretrained backbones want them); no effect in the view "boxes".
+        crop: "square", or "published": keypoints lie half an image pixel higher and further left than the
+            picture shows them, which is where the published top-down networks were taught to find them
+            (`zoo.crops`, whose entry of that name takes it back). For fine-tuning these.
     """
 
     view: str = "crop"
@@ -136,11 +139,15 @@ class Batch:
     context: float = 1.5
     grey: bool = False
     normalisation: str = "image"
+    crop: str = "square"
 
     def problems(self) -> list[str]:
         """What is wrong with the values."""
         found = _choice("view", self.view, ("crop", "frame", "detector", "boxes"))
         found += _choice("normalisation", self.normalisation, ("image", "imagenet"))
+        found += _choice("crop", self.crop, ("square", "published"))
+        if self.crop == "published" and self.view != "crop":
+            found.append(f'crop = "published" has no effect in the view {self.view!r}')
         if self.grey and self.normalisation == "imagenet":
             found.append('grey goes with normalisation = "image" only: ImageNet has three channels')
         found += _positive(self, "stride", "sigma", "context")

@@ -6,69 +6,40 @@ Nothing here depends on the library that turns the crank (`training.fit` does).
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import os
 import shlex
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from superset_vocab import InputError
 from superset_vocab.files import atomic_path, make_folder, write_json
-from training.checkpoints import Checkpoint, CsvLog, RunRecord, loss_curve, package_versions, read_log
+from training.checkpoints import (
+    Best,
+    Checkpoint,
+    CsvLog,
+    RunRecord,
+    loss_curve,
+    package_versions,
+    read_log,
+    save_network,
+)
+from training.curves import draw_curves
+from training.processes import Processes
 from training.recipe import Recipe, Schedule
+from training.recipe_tables import METRICS
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Processes:
-    """The processes of a data-parallel run; one of one without torchrun."""
-
-    rank: int = 0
-    count: int = 1
-    local_rank: int = 0
-
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; all get the same answer."""
-        if self.count == 1:
-            return flag
-        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-        votes = torch.tensor(int(flag), device=device)
-        distributed.all_reduce(votes, op=distributed.ReduceOp.MAX)
-        return bool(votes.item())
-
-
-@contextmanager
-def join_processes() -> Iterator[Processes]:
-    """Join the processes of torchrun, if it started this one; leave them at the end."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
-        yield Processes()
-        return
-    local_rank = int(os.environ["LOCAL_RANK"])
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank)
-    joined = not distributed.is_initialized()
-    if joined:
-        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size(), local_rank)
-    finally:
-        if joined:
-            distributed.destroy_process_group()
 
 
 class StopRequest:
@@ -120,6 +91,9 @@ class Session:
     started: float = field(default_factory=time.monotonic)
     resumed_at: list[int] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+    skipped_images: tuple[str, ...] = ()
+    best: Best = field(default_factory=Best)
+    improved: bool = False
 
     @property
     def schedule(self) -> Schedule:
@@ -155,6 +129,22 @@ class Session:
         """Whether something that happens every so many steps, and at the end, happens now."""
         return self.ends_step and (self.step % every == 0 or self.iteration == self.max_iterations)
 
+    @property
+    def ended_early(self) -> bool:
+        """Whether the measurements have not become better for as long as the recipe waits."""
+        patience = self.recipe.validation.patience
+        return patience > 0 and self.best.since >= patience
+
+    @property
+    def best_path(self) -> Path:
+        """Weights of the best measurement so far."""
+        return self.out / "best.safetensors"
+
+    def judge(self, values: Mapping[str, float]) -> None:
+        """Compare a measurement with the best one; sets `improved`. NaN is never better."""
+        metric = self.recipe.validation.metric
+        self.best, self.improved = self.best.after(values[metric], self.step, larger=METRICS[metric])
+
     def add_losses(self, terms: Mapping[str, Tensor]) -> None:
         """Sum on the device; reading a number would make the GPU wait."""
         for name, term in terms.items():
@@ -167,12 +157,13 @@ class Session:
         self.n_losses = 0
 
     def mean_losses(self) -> dict[str, float]:
-        """Means of the losses since they were last cleared.
+        """Means of the losses since they were last cleared, over all processes; called in all of them.
 
         Raises:
             InputError: If one is not finite.
         """
-        means = {name: float(total) / self.n_losses for name, total in self.losses.items()}
+        own = [float(total) / self.n_losses for total in self.losses.values()]
+        means = dict(zip(self.losses, self.processes.mean(own), strict=True))
         if not all(map(np.isfinite, means.values())):
             raise InputError(
                 f"{self.out}: the loss is no longer finite by step {self.step}; lower schedule.lr, "
@@ -190,6 +181,7 @@ def open_session(
     data_sha256: str,
     processes: Processes,
     notes: Sequence[str] = (),
+    skipped_images: Sequence[str] = (),
 ) -> Session:
     """Prepare the folder of a run, or read the checkpoint that it holds.
 
@@ -211,7 +203,16 @@ def open_session(
         if processes.rank == 0:
             with atomic_path(out / "recipe.toml") as temporary:
                 temporary.write_text(recipe.to_toml(notes), encoding="utf-8")
-    return Session(network, recipe, out, data_sha256, processes, checkpoint, notes=tuple(notes))
+    return Session(
+        network,
+        recipe,
+        out,
+        data_sha256,
+        processes,
+        checkpoint,
+        notes=tuple(notes),
+        skipped_images=tuple(skipped_images),
+    )
 
 
 class ProgressLog:
@@ -225,6 +226,8 @@ class ProgressLog:
         self._main = session.processes.rank == 0
         if self._main:
             self._csv = CsvLog(session.out / "log.csv", start=session.step)
+            if session.recipe.validation.asked:
+                self._measured = CsvLog(session.out / "validation.csv", start=session.step)
             self._board = SummaryWriter(str(session.out / "tensorboard"), purge_step=session.step + 1)
         self._bar = tqdm(
             total=session.schedule.iterations,
@@ -274,6 +277,15 @@ class ProgressLog:
             tqdm.format_interval(samples_left / samples_per_second),
         )
 
+    def validation(self, values: Mapping[str, float]) -> None:
+        """Write a measurement of the network to validation.csv and TensorBoard."""
+        step = self._session.step
+        _log.info("step %d, validation: %s", step, ", ".join(f"{n} {v:.4g}" for n, v in values.items()))
+        if self._main:
+            self._measured.write({"step": step, **values})
+            for name, value in values.items():
+                self._board.add_scalar(f"validation/{name}", value, step)
+
     def close(self) -> None:
         """Close the bar and the files."""
         self._bar.close()
@@ -282,14 +294,10 @@ class ProgressLog:
 
 
 def write_results(session: Session, datasets: Mapping[str, int]) -> None:
-    """weights.safetensors and run.json."""
+    """weights.safetensors, run.json, and the curves as a picture."""
     network = session.final_network
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in network.state_dict().items()}
     path = session.out / "weights.safetensors"
-    # One entry only: safetensors writes several in random order, and equal weights shall be equal files.
-    described = json.dumps({"name": session.recipe.network.name, "options": session.recipe.network.options})
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {"network": described})
+    save_network(network, path, session.recipe)
     device = next(network.parameters()).device
     record = RunRecord(
         recipe=session.recipe.to_dict(),
@@ -304,6 +312,8 @@ def write_results(session: Session, datasets: Mapping[str, int]) -> None:
         seconds=round(session.seconds, 1),
         resumed_at=session.resumed_at,
         loss_curve=loss_curve(read_log(session.out / "log.csv")),
+        validation=_validation_record(session),
+        skipped_images=list(session.skipped_images),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         precision=session.schedule.amp if session.schedule.amp != "none" else "float32",
         processes=session.processes.count,
@@ -311,3 +321,18 @@ def write_results(session: Session, datasets: Mapping[str, int]) -> None:
         versions=package_versions(),
     )
     write_json(session.out / "run.json", record.to_dict())
+    draw_curves(session.out)
+
+
+def _validation_record(session: Session) -> dict[str, Any]:
+    """What the run was judged by, and what it came to; empty without validation."""
+    options, best = session.recipe.validation, session.best
+    if not options.asked:
+        return {}
+    return {
+        "metric": options.metric,
+        "best": best.value,
+        "best_step": best.step,
+        "published": options.publish if best.value is not None else "last",
+        "ended_early": session.ended_early,
+    }

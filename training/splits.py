@@ -131,6 +131,28 @@ def hold_out(labels: LabelSet, fraction: float) -> tuple[LabelSet, LabelSet]:
     return kept, subset(labels, lambda record: _place(record) < fraction)
 
 
+def random_subset(labels: LabelSet, share: float, *, seed: int) -> LabelSet:
+    """A share of the images of every dataset, drawn at random; for sets to train on only.
+
+    A split must not cut through a group; the images that are left out here are not used at all.
+
+    Args:
+        labels: What to draw from.
+        share: In (0, 1]; at least one image of every dataset is kept.
+        seed: The same images for the same seed and labels.
+    """
+    if share == 1:
+        return labels
+    rng = np.random.default_rng(seed)
+    datasets = np.array([record.dataset for record in labels.records])
+    kept: set[int] = set()
+    for dataset in sorted(set(datasets.tolist())):
+        places = np.flatnonzero(datasets == dataset)
+        n = max(1, round(share * len(places)))
+        kept.update(rng.choice(places, n, replace=False).tolist())
+    return replace(labels, records=tuple(r for i, r in enumerate(labels.records) if i in kept))
+
+
 def _place(record: LabelRecord) -> float:
     """Where a record's group lies in [0, 1), evenly spread over groups."""
     digest = hashlib.sha256("\0".join(_group(record)).encode()).digest()
