@@ -334,9 +334,8 @@ def _do(benchmark: Benchmark, run: Run, model: Model, out: Path) -> RunResult:
             threshold = None if protocol.replay_threshold < 0 else protocol.replay_threshold
             replay = Replay(threshold, protocol.bboxes, store=out / "zero_shot")
         overrides = [f"run.seed={run.shuffle}", *protocol.overrides]
-        if run.way == "scratch" and protocol.scratch_init:
-            init = data_path(benchmark, protocol.scratch_init, run.shuffle)
-            overrides += [f"network.init={str(init)!r}", "network.init_parts=encoder"]
+        if run.way == "scratch":
+            overrides += protocol.scratch_overrides
         model = fine_tune(
             model, run.train, folder, method=run.way, replay=replay, overrides=overrides, resume=True
         )

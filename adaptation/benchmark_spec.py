@@ -134,7 +134,8 @@ class Protocol:
         context: Side of a crop over the longer side of the box; 0 takes the model's own.
         replay_threshold: Of memory replay; -1 takes the model's own.
         overrides: Changes to the fine-tuning recipe, the same for every way.
-        scratch_init: Weights that "scratch" starts from (of ImageNet, say); "" for random ones.
+        scratch_overrides: Further changes for "scratch", e.g. "network.options.pretrained=true" for the
+            ImageNet weights of the paper, which are then downloaded.
         reference_frames: The number of labels at which the data efficiency is read off.
     """
 
@@ -148,7 +149,7 @@ class Protocol:
     context: float = 0.0
     replay_threshold: float = -1.0
     overrides: tuple[str, ...] = ()
-    scratch_init: str = ""
+    scratch_overrides: tuple[str, ...] = ()
     reference_frames: int = 10
 
     def problems(self) -> list[str]:

@@ -43,7 +43,7 @@ from training.initial_weights import load_encoder, start_from
 from training.recipe import Recipe, parse_recipe
 from training.splits import subset
 from zoo.catalogue import ModelSpec, Parent
-from zoo.model_folder import SPEC_FILE, write_model_folder
+from zoo.model_folder import SPEC_FILE, read_model_folder, write_model_folder
 from zoo.networks import build
 from zoo.pose import TopDownPose
 
@@ -89,14 +89,12 @@ def fine_tune(
         InputError: If the model cannot be fine-tuned, the labels do not fit it, an override is wrong, or
             `out` holds something else.
     """
-    import zoo
-
     _check(model, labels, method, replay)
     out = make_folder(out)
     if (out / SPEC_FILE).exists():
         if not resume:
             raise InputError(f"{out}: holds a model already; choose another folder with --out")
-        return zoo.load(out, device=model.device)
+        return _load(out, model)
     recipe = fine_tuning_recipe(model.spec, labels, method, overrides)
     run = out / "training"
     taught, replayed, notes = labels, None, [f"{method} of {model.spec.full_name}"]
@@ -115,7 +113,7 @@ def fine_tune(
         network, dataset, recipe, run, resume=resume, data_sha256=label_sha256(taught), notes=tuple(notes)
     )
     _write(model, labels, out, _Made(method, recipe, result, replayed))
-    return zoo.load(out, device=model.device)
+    return _load(out, model)
 
 
 def fine_tuning_recipe(
@@ -153,6 +151,7 @@ def fine_tuning_recipe(
             "context": float(given.get("context", 1.0)),
             "grey": bool(given.get("grey", False)),
             "normalisation": given.get("normalisation", "image"),
+            "crop": given.get("crop", "square"),
         },
         "augmentation": {
             "rotate": 180.0 if top_view else 30.0,
@@ -188,7 +187,8 @@ def fine_tuning_recipe(
 def starting_network(model: Model, recipe: Recipe, method: str) -> nn.Module:
     """A new network with what a way of fine-tuning takes over from the parent.
 
-    With method "scratch", `network.init` of the recipe (ImageNet weights, say) still counts.
+    With method "scratch", weights that the recipe names (`network.init`, or ImageNet's by
+    `network.options.pretrained`) still count.
     """
     network = build(recipe.network.name, **recipe.network.options)
     pose: Any = model.pose
@@ -273,6 +273,16 @@ def _write(model: Model, labels: LabelSet, out: Path, made: _Made) -> None:
         "training": read_json(made.result.record),
     }
     write_model_folder(out, spec, networks, record=record, preview=_preview(model, network, labels))
+
+
+def _load(out: Path, parent: Model) -> Model:
+    """The model of the folder; without a detector where the parent was used without its one on the Hub."""
+    import zoo
+
+    spec = read_model_folder(out)
+    away = not all(part.weights.is_local for part in list(spec.detectors.values())[:1])
+    used = isinstance(getattr(parent.detector, "network", None), nn.Module)
+    return zoo.load(out, device=parent.device, detector="none" if away and not used else None)
 
 
 def _replay_record(replayed: Replayed) -> dict[str, Any]:

@@ -149,6 +149,7 @@ def test_the_six_benchmarks_of_the_paper_exist() -> None:
     assert len(quadrupeds) == 4
     assert all(b.protocol.flip_test and b.protocol.bboxes == "labels" for b in quadrupeds)
     assert all(b.data.download and b.published for b in found.values())
+    assert all(b.protocol.scratch_overrides == ("network.options.pretrained=true",) for b in found.values())
 
 
 def test_an_official_benchmark_reads_the_data_that_are_at_hand(tmp_path: Path) -> None:
@@ -196,7 +197,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rendered_spec(rendered: Path, *overrides: str) -> Benchmark:
     changes = [f"data.source={json.dumps(str(rendered))}", 'data.map=""', "data.test_fraction=0.25"]
-    return load_benchmark("dlc_openfield", ["model.variant=compact", *changes, *FAST, *overrides])
+    compact = ["model.variant=compact", "protocol.scratch_overrides=[]"]  # it has no ImageNet weights
+    return load_benchmark("dlc_openfield", [*compact, *changes, *FAST, *overrides])
 
 
 def test_a_benchmark_goes_on_where_it_was_stopped(rendered: Path, tmp_path: Path, monkeypatch) -> None:

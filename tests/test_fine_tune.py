@@ -25,11 +25,14 @@ from app.cli import build_parser, main
 from app.finetune_command import project_labels
 from converters import convert_labels, load_superset
 from converters.synthetic import lab_named, synthesize
-from superset_vocab import InputError, LabelSet, Visibility
+from superset_vocab import InputError, LabelSet, Visibility, load_vocabulary
 from training.evaluate import evaluate_model
 from training.initial_weights import encoder_names
 from zoo.catalogue import find_model
+from zoo.given_boxes import WholeFrame
 from zoo.model_folder import read_model_folder
+from zoo.networks import build
+from zoo.pose import TopDownPose
 
 FAST = ("schedule.iterations=4", "schedule.batch_size=2", "run.checkpoint_every=2", "schedule.warmup=0")
 DEFINED = ("nose", "left_ear", "right_ear", "tail_base")
@@ -188,6 +191,27 @@ def test_without_a_detector_the_models_own_goes_along(labels: LabelSet, tmp_path
     child = fine_tune(whole, labels, tmp_path / "m", method="naive", overrides=FAST)
     assert child.detector_name == "compact"
     assert child.predict(str(labels.records[0].image)).n_individuals >= 1
+
+
+def test_a_published_network_whose_detector_is_on_the_hub(labels: LabelSet, tmp_path: Path) -> None:
+    """A small HRNet with random weights on whole frames: colours, ImageNet's normalisation, published crops."""
+    published = find_model("superanimal_topviewmouse", "hrnet_w32")
+    small = {**published.pose.options, "variant": "hrnet_w18_small"}
+    pose = replace(published.pose, options=small, input={**published.pose.input, "size": 64})
+    spec, labels = replace(published, pose=pose), choose_frames(labels, 2)[0]
+    vocabulary = load_vocabulary(spec.vocabulary)
+    network = build(spec.pose.network, **spec.pose.options).eval()
+    pose = TopDownPose(network, flip_index=vocabulary.flip_index, **spec.pose.input)
+    weights = {"pose": {"file": "x.pt", "sha256": "12" * 32}}
+    parent = zoo.Model(spec, vocabulary, pose, WholeFrame(), "whole_frame", weights=weights)
+    child = fine_tune(parent, labels, tmp_path / "m", overrides=(*FAST, "schedule.iterations=1"))
+    assert child.spec.detectors == published.detectors  # still where they are published
+    assert child.detector_name == "whole_frame"
+    recipe = json.loads((tmp_path / "m" / "run.json").read_text())["training"]["recipe"]
+    assert (recipe["batch"]["crop"], recipe["batch"]["sigma"]) == ("published", 8.0)
+    old, new = tensors(network), tensors(child.pose.network)
+    assert set(old) == set(new)
+    assert not torch.equal(old["heads.heatmaps.weight"], new["heads.heatmaps.weight"])
 
 
 def test_fine_tuning_learns(model: zoo.Model, labels: LabelSet, tmp_path: Path) -> None:
