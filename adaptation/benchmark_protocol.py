@@ -25,7 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from adaptation.benchmark_spec import Benchmark, data_path
-from adaptation.fine_tune import fine_tune
+from adaptation.fine_tuning import fine_tune
 from adaptation.memory_replay import Replay
 from converters import convert, load_superset
 from converters.images import content_hash
@@ -44,7 +44,7 @@ class RunResult:
     """What one run of a benchmark came to.
 
     Attributes:
-        way: Of `adaptation.fine_tune.METHODS`, or `ZERO_SHOT`.
+        way: Of `adaptation.fine_tuning.METHODS`, or `ZERO_SHOT`.
         fraction: Of the training images; 0 for zero-shot.
         n_images: Trained on.
         shuffle: From 1.

@@ -29,7 +29,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from adaptation.fine_tune import METHODS
+from adaptation.fine_tuning import METHODS
 from superset_vocab.errors import InputError
 from superset_vocab.files import read_text
 from training.recipe import parse_tables
@@ -124,7 +124,7 @@ class Protocol:
     """What is compared, and by what.
 
     Attributes:
-        ways: Of `adaptation.fine_tune.METHODS`.
+        ways: Of `adaptation.fine_tuning.METHODS`.
         fractions: Of the training images.
         shuffles: Splits and seeds.
         metric: One of `METRICS`: "rmse" is the mean distance in pixels, as the paper calls it.

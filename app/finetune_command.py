@@ -73,7 +73,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def run_finetune(arguments: argparse.Namespace) -> int:
     """Fine-tune a model on a project, and test it on the frames that were left over."""
-    from adaptation.fine_tune import choose_frames, fine_tune
+    from adaptation.fine_tuning import choose_frames, fine_tune
     from adaptation.memory_replay import Replay
     from superset_vocab.errors import InputError
 

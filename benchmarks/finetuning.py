@@ -43,7 +43,7 @@ def protocol(name: str, out: Path, minutes: float | None) -> None:
 def forgetting(out: Path) -> None:
     """Naive and replayed fine-tuning on ten openfield frames: the other keypoints, elsewhere."""
     import zoo
-    from adaptation.fine_tune import choose_frames, fine_tune
+    from adaptation.fine_tuning import choose_frames, fine_tune
     from adaptation.memory_replay import Replay
     from training.comparison import forgetting, target_keypoints
 

@@ -18,8 +18,9 @@ from data import need
 from fakes import fake_model
 from label_sets import assert_same
 
+import adaptation
 import zoo
-from adaptation.fine_tune import METHODS, choose_frames, fine_tune, fine_tuning_recipe, starting_network
+from adaptation.fine_tuning import METHODS, choose_frames, fine_tune, fine_tuning_recipe, starting_network
 from adaptation.memory_replay import Replay
 from app.cli import build_parser, main
 from app.finetune_command import project_labels
@@ -59,6 +60,11 @@ def labels(project: Path) -> LabelSet:
 
 def tensors(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.float() for name, tensor in network.state_dict().items()}
+
+
+def test_the_public_name_is_the_function_whatever_was_imported_before() -> None:
+    """A module of the same name would take its place once it is imported."""
+    assert adaptation.fine_tune is fine_tune
 
 
 def test_the_rendered_project_is_like_openfield(labels: LabelSet) -> None:
@@ -194,7 +200,7 @@ def test_without_a_detector_the_models_own_goes_along(labels: LabelSet, tmp_path
 
 
 def test_a_published_network_whose_detector_is_on_the_hub(labels: LabelSet, tmp_path: Path) -> None:
-    """A small HRNet with random weights on whole frames: colours, ImageNet's normalisation, published crops."""
+    """A small HRNet with random weights: colours, ImageNet's normalisation, crops as published."""
     published = find_model("superanimal_topviewmouse", "hrnet_w32")
     small = {**published.pose.options, "variant": "hrnet_w18_small"}
     pose = replace(published.pose, options=small, input={**published.pose.input, "size": 64})
