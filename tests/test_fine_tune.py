@@ -378,6 +378,16 @@ def test_a_deeplabcut_project_with_its_map(model: zoo.Model, tmp_path: Path) -> 
     assert_same(given, named)
 
 
+def test_a_project_without_a_map_is_told_how_to_give_one(tmp_path: Path, capsys) -> None:
+    """Nothing is trained before somebody has looked at a map."""
+    source = need("openfield-Pranav-2018-10-30")
+    assert main(["finetune", str(source), "--variant", "compact", "--out", str(tmp_path / "m")]) == 2
+    message = capsys.readouterr().err
+    assert "--map" in message
+    assert "snout" in message
+    assert not (tmp_path / "m" / "training").exists()
+
+
 def test_a_map_into_another_vocabulary_is_refused(tmp_path: Path, capsys) -> None:
     source = need("openfield-Pranav-2018-10-30")
     command = ["finetune", str(source), "--model", "superanimal_quadruped", "--variant", "compact"]
