@@ -19,6 +19,7 @@ A run that was killed goes on with `resume=True` and ends with the same weights.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -231,6 +232,10 @@ def choose_frames(labels: LabelSet, n_frames: int, *, seed: int = 0) -> tuple[La
 def _check(model: Model, labels: LabelSet, method: str, replay: Replay | None) -> None:
     """Refuse what cannot be fine-tuned, before any work."""
     spec = model.spec
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            "fine-tuning is for one process; start it without torchrun (zoo train takes several)"
+        )
     if method not in METHODS:
         raise InputError(f"{method!r} is no way of fine-tuning; there are: {', '.join(METHODS)}")
     if replay is not None and method != "replay":

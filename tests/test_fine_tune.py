@@ -274,6 +274,15 @@ def test_models_that_cannot_be_fine_tuned(model: zoo.Model, labels: LabelSet, tm
         fine_tune(model, foreign, tmp_path / "m")
 
 
+def test_several_processes_are_refused(
+    model: zoo.Model, labels: LabelSet, tmp_path: Path, monkeypatch
+) -> None:
+    """Each of them would write the result."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="start it without torchrun"):
+        fine_tune(model, labels, tmp_path / "m")
+
+
 def test_a_finished_folder_is_loaded_or_refused(
     model: zoo.Model, tuned: dict[str, zoo.Model], labels: LabelSet
 ) -> None:
