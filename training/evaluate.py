@@ -271,7 +271,10 @@ def evaluate_predictions(
         dropping=Dropping.of(
             matched.confidence[:, predictable], names[predictable].tolist(), cutoff=drop_cutoff
         ),
-        per_dataset={name: matched.scores(name, vocabulary.sigmas) for name in sorted(datasets)},
+        per_dataset={
+            name: everything if len(datasets) == 1 else matched.scores(name, vocabulary.sigmas)
+            for name in sorted(datasets)
+        },
     )
 
 

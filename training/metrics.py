@@ -21,6 +21,7 @@ FAR = 1e6
 """Pixels; stands where a coordinate is needed for a keypoint that was not predicted."""
 
 _FEWEST_GROUPS = 3
+_MOST_DRAWN = 10**6  # numbers that a bootstrap draws at once
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,7 @@ def mean_interval(
         vectorized=True,
         confidence_level=level,
         n_resamples=n_resamples,
+        batch=max(1, _MOST_DRAWN // len(count)),
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
