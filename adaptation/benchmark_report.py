@@ -102,7 +102,7 @@ def draw(benchmark: Benchmark, results: Sequence[RunResult], path: Path) -> None
     Args:
         benchmark: For titles and the order of ways.
         results: Of the runs that are done.
-        path: A .png, written atomically.
+        path: A .png or .svg, written atomically.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,6 +1,6 @@
 """Fine-tuning on real data: how many labels it saves, and what it forgets.
 
-    python -m benchmarks.finetuning openfield|horse|forgetting --out runs/finetuning [--minutes 4]
+    python -m benchmarks.finetuning all|openfield|horse|forgetting --out runs/finetuning [--minutes 4]
 
 openfield and horse run the paper's protocol (`zoo benchmark`) on openfield-Pranav with the embedded mouse
 model and on BrownHorseinShadow with the embedded quadruped model, neither of which has seen them. The
@@ -94,15 +94,16 @@ def elsewhere(folder: Path) -> dict:
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("openfield", "horse", "forgetting"))
+    parser.add_argument("what", choices=("all", "openfield", "horse", "forgetting"))
     parser.add_argument("--out", type=Path, default=Path("runs/finetuning"))
     parser.add_argument("--minutes", type=float, help="begin no further run after this time")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    if arguments.what == "forgetting":
+    for name in ("openfield", "horse"):
+        if arguments.what in ("all", name):
+            protocol(name, arguments.out, arguments.minutes)
+    if arguments.what in ("all", "forgetting"):
         forgetting(arguments.out)
-    else:
-        protocol(arguments.what, arguments.out, arguments.minutes)
 
 
 if __name__ == "__main__":
