@@ -18,6 +18,7 @@ from app import (
     demo_command,
     finetune_command,
     predict_command,
+    publish_command,
     training_commands,
     weights_command,
 )
@@ -79,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     finetune_command.add_to(commands)
     benchmark_command.add_to(commands)
     weights_command.add_to(commands)
+    publish_command.add_to(commands)
     return parser
 
 
