@@ -9,6 +9,7 @@ import pytest
 
 import adaptation
 import converters
+import hub_cards
 import superset_vocab
 import training
 import zoo
@@ -18,7 +19,7 @@ from zoo.networks import build
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("package", [adaptation, converters, superset_vocab, training, zoo])
+@pytest.mark.parametrize("package", [adaptation, converters, hub_cards, superset_vocab, training, zoo])
 def test_public_names_exist(package):
     assert len(set(package.__all__)) == len(package.__all__) > 0
     for name in package.__all__:
