@@ -35,25 +35,27 @@ def dataset_bundle(folder: Path) -> Bundle:
     if problems := image_problems(labels.records):
         raise all_problems(f"{folder}", problems)
     text = _card(folder, labels)
-    data = read_dataset_card(text, str(folder / CARD_FILE)).data
-    pictures = [unquote(name) for name in _PICTURE.findall(text)]
+    data = read_dataset_card(text, str(folder / CARD_FILE)).data.to_dict()
+    pictures = [unquote(str(name)) for name in _PICTURE.findall(text)]
     images = [_name(record.image, folder) for record in labels.records]
-    names = sorted(
+    names: list[str] = sorted(
         {ANNOTATIONS, *images, *pictures, *([FACTS_FILE] if (folder / FACTS_FILE).is_file() else [])}
     )
     if problems := outside_problems(folder, names):
         raise all_problems(f"{folder}", problems)
     files: dict[str, Content] = {name: folder / name for name in names}
-    licences = data.license if isinstance(data.license, list) else [data.license]
+    licences = data.get("license")
     unlicensed = [s.dataset for s in labels.sources if licence_identifier(s.licence) == "unknown"]
     return Bundle(
         kind="dataset",
-        title=" ".join(str(data.pretty_name or folder.resolve().name).split()),
+        title=" ".join(str(data.get("pretty_name") or folder.resolve().name).split()),
         about=f"{len(labels)} images, {labels.n_instances} animals, {labels.vocabulary}",
         files=files,
         card=lambda address: text.replace(UNPUBLISHED, address),
         left_out=left_out(folder, files),
-        unlicensed=tuple(unlicensed) if "unknown" in licences else (),
+        unlicensed=tuple(unlicensed)
+        if "unknown" in (licences if isinstance(licences, list) else [licences])
+        else (),
     )
 
 

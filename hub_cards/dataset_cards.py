@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hub_cards.coverage import Coverage, coverage
 from hub_cards.facts import DatasetFacts
 from hub_cards.licences import licence_identifiers
@@ -79,7 +81,7 @@ def _metadata(labels: LabelSet, facts: DatasetFacts) -> DatasetCardData:
 
 def _never_annotated(labels: LabelSet, counts: list[Coverage]) -> list[str]:
     """Keypoints of the vocabulary that no source annotates."""
-    total = sum(count.n_annotated for count in counts)
+    total = np.sum([count.n_annotated for count in counts], axis=0)
     return [name for name, n in zip(labels.keypoints, total, strict=True) if n == 0]
 
 

@@ -266,7 +266,8 @@ def _create(api: HfApi, plan: Plan) -> str:
     """Make the repository; gives its first commit, which has nothing of anybody's in it."""
     api.create_repo(plan.repository, repo_type=plan.bundle.kind, private=plan.private or None)
     info = api.repo_info(plan.repository, repo_type=plan.bundle.kind)
-    if {sibling.rfilename for sibling in info.siblings or ()} - _HUBS_OWN:
+    files = api.list_repo_files(plan.repository, revision=info.sha, repo_type=plan.bundle.kind)
+    if set(files) - _HUBS_OWN:
         raise ConflictError(
             f"{plan.repository}: somebody else published to it meanwhile; run the command again"
         )
