@@ -1,4 +1,7 @@
-"""Functions that take a model, or what models predicted: smoothing. Names load when they are first used."""
+"""Functions that take a model, or what models predicted: matching, fine-tuning, smoothing.
+
+Names load when they are first used: `import adaptation` alone stays light.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from adaptation.benchmark_protocol import run_benchmark
+    from adaptation.benchmark_spec import list_benchmarks, load_benchmark
     from adaptation.eks.ensemble import Ensemble, SmoothingOptions
     from adaptation.eks.recording import Recording, read_recording
     from adaptation.eks.smoothed_recording import SmoothedRecording
+    from adaptation.fine_tuning import choose_frames, fine_tune
+    from adaptation.memory_replay import Replay
     from adaptation.smoothing import smooth
 
 _HOMES = {
     "Ensemble": "adaptation.eks.ensemble",
     "Recording": "adaptation.eks.recording",
+    "Replay": "adaptation.memory_replay",
     "SmoothedRecording": "adaptation.eks.smoothed_recording",
     "SmoothingOptions": "adaptation.eks.ensemble",
+    "choose_frames": "adaptation.fine_tuning",
+    "fine_tune": "adaptation.fine_tuning",
+    "list_benchmarks": "adaptation.benchmark_spec",
+    "load_benchmark": "adaptation.benchmark_spec",
     "read_recording": "adaptation.eks.recording",
+    "run_benchmark": "adaptation.benchmark_protocol",
     "smooth": "adaptation.smoothing",
 }
 
-__all__ = ["Ensemble", "Recording", "SmoothedRecording", "SmoothingOptions", "read_recording", "smooth"]
+__all__ = [
+    "Ensemble",
+    "Recording",
+    "Replay",
+    "SmoothedRecording",
+    "SmoothingOptions",
+    "choose_frames",
+    "fine_tune",
+    "list_benchmarks",
+    "load_benchmark",
+    "read_recording",
+    "run_benchmark",
+    "smooth",
+]
 
 
 def __getattr__(name: str) -> Any:

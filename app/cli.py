@@ -13,13 +13,16 @@ import sys
 from collections.abc import Sequence
 
 from app import (
+    benchmark_command,
     check_command,
     comparison_command,
     dataset_commands,
     demo_command,
     export_command,
     fetch_command,
+    finetune_command,
     predict_command,
+    publish_command,
     smoothing_commands,
     training_commands,
     weights_command,
@@ -85,10 +88,13 @@ def build_parser() -> argparse.ArgumentParser:
     predict_command.add_to(commands)
     demo_command.add_to(commands)
     dataset_commands.add_to(commands)
+    benchmark_command.add_to(commands)
     check_command.add_to(commands)
     comparison_command.add_to(commands)
     export_command.add_to(commands)
     fetch_command.add_to(commands)
+    finetune_command.add_to(commands)
+    publish_command.add_to(commands)
     smoothing_commands.add_to(commands)
     training_commands.add_to(commands)
     weights_command.add_to(commands)

@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.predict_command import add_model_options, load_chosen
+
+if TYPE_CHECKING:
+    from zoo.model import Model
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -42,12 +46,18 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     )
     train.set_defaults(run=run_train)
 
+    _add_evaluate(commands)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate = commands.add_parser(
         "evaluate",
         help="how far a model is from the labels of a dataset",
-        description="Prints distances in pixels and mAP by OKS, and writes them as evaluation.json.",
+        description="Prints distances in pixels with a bootstrap interval, mAP by OKS, PCK and keypoint "
+        "dropping, for each keypoint and dataset, and writes them as evaluation.json. With --against it "
+        "also shows the model that this one was fine-tuned from, and what was forgotten.",
     )
-    evaluate.add_argument("model", metavar="MODEL", help="name of a published model")
+    evaluate.add_argument("model", metavar="MODEL", help="a published model's name, or a model's folder")
     evaluate.add_argument("dataset", type=Path, metavar="DATASET", help="folder that `zoo convert` wrote")
     add_model_options(evaluate)
     evaluate.add_argument("--out", type=Path, required=True, help="folder for evaluation.json")
@@ -55,6 +65,25 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--boxes", default="model", choices=("model", "labels"), help="who finds the animals"
     )
     evaluate.add_argument("--keypoints", help="score only these, separated by commas; default: all annotated")
+    evaluate.add_argument(
+        "--normalise-by",
+        metavar="A,B",
+        help="two keypoints whose labelled distance is the unit of the normalised error, e.g. right_eye,nose",
+    )
+    evaluate.add_argument(
+        "--preset", choices=("paper",), help="paper: crops with a context of 1.25, and flip test"
+    )
+    evaluate.add_argument(
+        "--against",
+        metavar="MODEL",
+        help="score this model too, a name (name/variant for one of its networks) or a folder",
+    )
+    evaluate.add_argument(
+        "--target",
+        type=Path,
+        metavar="DATASET",
+        help="with --against: what MODEL was fine-tuned on; forgetting is shown for what it does not define",
+    )
     evaluate.add_argument(
         "--split", help="what part of the data this is, for the report; default: the folder"
     )
@@ -87,25 +116,67 @@ def run_train(arguments: argparse.Namespace) -> int:
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
-    """Score a model on a dataset."""
+    """Score a model on a dataset, alone or against another one."""
     from converters import load_superset
     from superset_vocab.errors import InputError
-    from superset_vocab.files import make_folder
+    from superset_vocab.files import make_folder, write_json
+    from training.comparison import comparison_table, forgetting, target_keypoints
     from training.evaluate import evaluate_model
+    from zoo.model import PAPER
 
+    if arguments.target is not None and arguments.against is None:
+        raise InputError("--target has no effect without --against; name the model before fine-tuning")
     target = make_folder(arguments.out) / "evaluation.json"
     if target.exists() and not arguments.overwrite:
         raise InputError(f"{target} exists; use --overwrite or another --out")
     labels = load_superset(arguments.dataset)
-    names = None if arguments.keypoints is None else [n.strip() for n in arguments.keypoints.split(",")]
-    report = evaluate_model(
-        load_chosen(arguments),
-        labels,
-        split=arguments.split or arguments.dataset.resolve().name,
-        bboxes=arguments.boxes,
-        keypoints=names,
-    )
-    report.write(target)
-    print(report.table())
+    defined = None if arguments.target is None else target_keypoints(load_superset(arguments.target))
+    split = arguments.split or arguments.dataset.resolve().name
+    names, unit = _words(arguments.keypoints), _words(arguments.normalise_by)
+    if unit is not None and len(unit) != 2:
+        raise InputError(f"--normalise-by {arguments.normalise_by}: want two keypoints, separated by a comma")
+    models = {arguments.model: load_chosen(arguments)}
+    if arguments.against is not None:
+        models[arguments.against] = _load_other(arguments.against, arguments.device)
+    options = PAPER if arguments.preset == "paper" else {}
+    reports = {
+        name: evaluate_model(
+            model,
+            labels,
+            split=split,
+            bboxes=arguments.boxes,
+            keypoints=names,
+            normalise_by=None if unit is None else (unit[0], unit[1]),
+            **options,
+        )
+        for name, model in models.items()
+    }
+    content = reports[arguments.model].to_dict()
+    print(reports[arguments.model].table())
+    if arguments.against is not None:
+        content["against"] = {"model": arguments.against, **reports[arguments.against].to_dict()}
+        print("", comparison_table(reports), sep="\n")
+    if defined is not None:
+        lost = forgetting(models[arguments.against], models[arguments.model], labels, defined, split=split)
+        content["forgetting"] = lost.to_dict()
+        print("", lost.table(), sep="\n")
+    write_json(target, content)
     print(target)
     return 0
+
+
+def _words(text: str | None) -> list[str] | None:
+    """The words of an option that are separated by commas."""
+    return None if text is None else [word.strip() for word in text.split(",")]
+
+
+def _load_other(name: str, device: str) -> Model:
+    """A second model: a folder, a name, or name/variant."""
+    import zoo
+    from zoo.model_folder import SPEC_FILE
+
+    model, slash, variant = name.rpartition("/")
+    published = {spec.name for spec in zoo.list_models()}
+    if slash and model in published and not (Path(name) / SPEC_FILE).is_file():
+        return zoo.load(model, variant, device)
+    return zoo.load(name, device=device)

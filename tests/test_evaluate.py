@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, Vocabulary
+from training.comparison import comparison_table, forgetting, target_keypoints
 from training.evaluate import evaluate_model, evaluate_predictions, extent
-from training.metrics import PixelErrors, match_individuals, oks
+from training.metrics import (
+    CorrectKeypoints,
+    Dropping,
+    PixelErrors,
+    match_individuals,
+    mean_interval,
+    oks,
+)
+from zoo.catalogue import find_model
 from zoo.results import Predictions
 
 NAMES = ("nose", "left_ear", "right_ear", "tail")
@@ -204,6 +214,8 @@ def test_extent_of_an_instance():
 class FakeModel:
     """Predicts a fixed pose, or with boxes one in the centre of each."""
 
+    spec = find_model("superanimal_topviewmouse", "compact")
+
     def __init__(self) -> None:
         self.images: list[str] = []
 
@@ -267,3 +279,114 @@ def test_normalised_error_is_in_units_of_the_animal():
             keypoints=["nose"],
             normalise_by=("nose", "tail"),
         )
+
+
+def test_pck_counts_what_is_missing_as_wrong():
+    truth = np.array([[[0.0, 0], [10, 0], [20, 0], [np.nan, np.nan]]])
+    predicted = np.array([[[4.0, 0], [18, 0], [np.nan, np.nan], [0, 0]]])
+    pck = CorrectKeypoints.of(predicted, truth, np.array([40.0]), (0.1, 0.2))
+    assert pck == CorrectKeypoints(3, {"0.1": pytest.approx(1 / 3), "0.2": pytest.approx(2 / 3)})
+    report = evaluate_predictions(predictions([moved(3, 4)]), label_set(record(ANIMAL)), split="t")
+    assert report.correct.share == {"0.05": 0.0, "0.1": 0.0, "0.2": 1.0}  # 5 of 40 px: 0.125
+
+
+def test_dropping_by_hand():
+    """Two animals and one that was not found; the cutoff itself is not dropped."""
+    confidence = np.array([[0.9, 0.05, 0.01, 0.9], [0.9, 0.9, 0.049, 0.9], [np.nan] * 4])
+    found = Dropping.of(confidence, NAMES, 0.05)
+    assert (found.n_animals, found.n_keypoints, found.mean_dropped) == (3, 4, pytest.approx(2.0))
+    assert found.per_keypoint == pytest.approx(
+        {"nose": 1 / 3, "left_ear": 1 / 3, "right_ear": 1, "tail": 1 / 3}
+    )
+
+
+def test_report_counts_dropped_keypoints_of_all_that_the_model_predicts():
+    """Undefined keypoints can be dropped, they need no label; untrained ones cannot."""
+    frames = predictions([ANIMAL], [], confidence=[[[0.9, 0.9, 0.01, 0.02]]])
+    labels = label_set(record(ANIMAL, undefined=(2, 3)), record(ANIMAL, undefined=(2, 3)))
+    report = evaluate_predictions(frames, labels, split="t")
+    assert (report.dropping.n_keypoints, report.dropping.n_animals) == (4, 2)
+    assert report.dropping.mean_dropped == pytest.approx((2 + 4) / 2)
+    some = evaluate_predictions(frames, labels, split="t", untrained=["tail"], drop_cutoff=0.95)
+    assert (some.dropping.n_keypoints, some.dropping.mean_dropped) == (3, 3.0)
+    assert "dropped (confidence below 0.95): 3.00 of 3 keypoints" in some.table()
+
+
+def test_interval_draws_groups_not_images():
+    """Errors differ between animals and not within: pretending that images are independent narrows it."""
+    rng = np.random.default_rng(1)
+    groups = np.repeat(np.arange(12), 40)
+    values = (5 + rng.normal(0, 2, 12)[groups])[:, None] + rng.normal(0, 0.2, (480, 3))
+    over_groups = mean_interval(values, groups.tolist(), range(480))
+    over_images = mean_interval(values, ["one"] * 480, range(480))
+    assert (over_groups.over, over_groups.n, over_images.over, over_images.n) == ("groups", 12, "images", 480)
+    assert over_groups.low < values.mean() < over_groups.high
+    expected = 2 * 1.96 * values.reshape(12, -1).mean(1).std() / np.sqrt(12)
+    assert over_groups.high - over_groups.low == pytest.approx(expected, rel=0.15)
+    assert over_images.high - over_images.low < 0.4 * (over_groups.high - over_groups.low)
+    assert over_groups == mean_interval(values, groups.tolist(), range(480))  # seeded
+
+
+def test_interval_needs_two_images():
+    one = mean_interval(np.array([[3.0, np.nan]]), ["g"], [0])
+    assert one.n == 1
+    assert np.isnan([one.low, one.high]).all()
+
+
+def test_figures_of_each_dataset():
+    near, far = record(ANIMAL), replace(record(ANIMAL), dataset="other", split_group="h")
+    labels = LabelSet(NAMES, (near, far), (Source("lab", NAMES), Source("other", NAMES)), "four")
+    report = evaluate_predictions(predictions([moved(0, 5)], [moved(30, 40)]), labels, split="t")
+    assert {name: s.errors.mean_distance for name, s in report.per_dataset.items()} == {"lab": 5, "other": 50}
+    assert report.errors.mean_distance == 27.5
+    assert [report.per_dataset[name].precision.ap_50 for name in ("lab", "other")] == pytest.approx([1, 0])
+    assert report.interval.over == "images"
+    assert "other                4       0   50.00" in report.table()
+
+
+class Forgetful(FakeModel):
+    """Predicts the animal; the tail with little confidence and off by 30 px, if it has forgotten it."""
+
+    def __init__(self, forgot: bool) -> None:
+        super().__init__()
+        self.forgot, self.vocabulary = forgot, VOCABULARY
+
+    def predict(self, source, *, bboxes_xywh=None) -> Predictions:
+        pose, sure = ANIMAL.copy(), [0.9, 0.9, 0.9, 0.9]
+        if self.forgot:
+            pose[3, 1] += 30
+            sure[3] = 0.01
+        frames = [[pose for _ in boxes] for boxes in bboxes_xywh]
+        return predictions(*frames, confidence=[[sure for _ in boxes] for boxes in bboxes_xywh])
+
+
+def test_forgetting_looks_at_what_the_target_does_not_define():
+    elsewhere = label_set(record(ANIMAL), record(ANIMAL))
+    found = forgetting(Forgetful(False), Forgetful(True), elsewhere, ["nose"], split="other lab")
+    assert found.keypoints == ("left_ear", "right_ear", "tail")
+    assert (found.errors_before.mean_distance, found.errors_after.mean_distance) == (0, 10)
+    assert found.per_keypoint["tail"] == (0, 30)
+    assert (found.dropping_before.mean_dropped, found.dropping_after.mean_dropped) == (0, 1)
+    assert "0.00 -> 10.00 px" in found.table()
+    # on the target itself the tail has no label, but is seen to be dropped
+    target = label_set(record(ANIMAL, undefined=(1, 2, 3)))
+    assert target_keypoints(target) == ["nose"]
+    found = forgetting(Forgetful(False), Forgetful(True), target, target_keypoints(target), split="target")
+    assert found.errors_before is None
+    assert found.dropping_after.per_keypoint == {"left_ear": 0, "right_ear": 0, "tail": 1}
+    assert json.loads(json.dumps(found.to_dict()))["errors_after"] is None
+    with pytest.raises(InputError, match="no keypoint is left"):
+        forgetting(Forgetful(False), Forgetful(True), elsewhere, NAMES, split="s")
+
+
+def test_comparison_has_a_line_for_each():
+    labels = label_set(record(ANIMAL), record(ANIMAL))
+    reports = {
+        name: evaluate_predictions(predictions([moved(0, d)], [moved(0, d)]), labels, split="t")
+        for name, d in (("zero-shot", 6), ("fine-tuned", 2))
+    }
+    lines = comparison_table(reports).splitlines()
+    assert [line.split()[:4] for line in lines[1:]] == [
+        ["zero-shot", "8", "0", "6.00"],
+        ["fine-tuned", "8", "0", "2.00"],
+    ]

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from training.comparison import Forgetting, comparison_table, forgetting
     from training.ensemble import train_ensemble
     from training.evaluate import Report, evaluate_model, evaluate_predictions
     from training.from_recipe import train
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
     from training.splits import split_by_fraction, split_by_group
 
 _HOMES = {
+    "Forgetting": "training.comparison",
     "Recipe": "training.recipe",
     "Report": "training.evaluate",
+    "comparison_table": "training.comparison",
     "evaluate_model": "training.evaluate",
     "evaluate_predictions": "training.evaluate",
+    "forgetting": "training.comparison",
     "list_recipes": "training.recipe",
     "load_recipe": "training.recipe",
     "split_by_fraction": "training.splits",
@@ -29,10 +33,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "Forgetting",
     "Recipe",
     "Report",
+    "comparison_table",
     "evaluate_model",
     "evaluate_predictions",
+    "forgetting",
     "list_recipes",
     "load_recipe",
     "split_by_fraction",

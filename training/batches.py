@@ -20,7 +20,9 @@ animals with fewer than two such keypoints.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -112,6 +114,7 @@ class PoseDataset(Dataset[dict[str, torch.Tensor]]):
         options: Options,
         images: ImageStore | None = None,
         skipped: tuple[str, ...] = (),
+        boxes: Mapping[Path, np.ndarray] | None = None,
     ) -> None:
         if labels.vocabulary is None:
             raise InputError("training needs labels projected into a vocabulary; run `zoo convert` first")
@@ -119,7 +122,7 @@ class PoseDataset(Dataset[dict[str, torch.Tensor]]):
         self.options = options
         self.records = labels.records
         self.in_box = np.array([name not in OUTSIDE_BOX for name in self.vocabulary.keypoints])
-        self.boxes = [self._boxes(record) for record in labels.records]
+        self.boxes = [self._boxes(r) if boxes is None else boxes[r.image] for r in labels.records]
         self.items = self._items()
         self.groups = tuple(self.records[r].dataset for r, _ in self.items)
         self.n_images = len({self.records[r].image for r, _ in self.items})
@@ -360,8 +363,16 @@ def _size_maps(
     return size, near
 
 
-def build_dataset(recipe: Recipe, labels: LabelSet, *, seed: int) -> PoseDataset:
+def build_dataset(
+    recipe: Recipe, labels: LabelSet, *, seed: int, boxes: Mapping[Path, np.ndarray] | None = None
+) -> PoseDataset:
     """The dataset that a recipe asks for; every image is decoded once to see that it is one.
+
+    Args:
+        recipe: What to make of the labels.
+        labels: In a superset vocabulary.
+        seed: Of the augmentation.
+        boxes: Image -> (N, 4) xywh px of its animals, in place of those made from the keypoints.
 
     Raises:
         InputError: If the labels are in no vocabulary or have no animal, or there are damaged images and the
@@ -379,7 +390,7 @@ def build_dataset(recipe: Recipe, labels: LabelSet, *, seed: int) -> PoseDataset
         locref_radius=0.0 if recipe.loss.locref == "none" else 2.0 * recipe.batch.sigma,
         paf_radius=0.0 if recipe.loss.pafs == "none" else 1.0 * recipe.batch.sigma,
     )
-    return PoseDataset(labels, options, images, skipped)
+    return PoseDataset(labels, options, images, skipped, boxes)
 
 
 def without_augmentation(recipe: Recipe) -> Recipe:

@@ -8,23 +8,55 @@ What the figures mean is said in `training.metrics`.
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from superset_vocab import InputError, LabelRecord, LabelSet, Visibility, Vocabulary
 from superset_vocab.files import write_json
-from training.metrics import FAR, AveragePrecision, NormalisedError, PixelErrors, match_individuals
+from training.average_precision import Scene, average_precision
+from training.metrics import (
+    AveragePrecision,
+    CorrectKeypoints,
+    Dropping,
+    Interval,
+    NormalisedError,
+    PixelErrors,
+    match_individuals,
+    mean_interval,
+)
 
 if TYPE_CHECKING:
     from zoo.model import Model
     from zoo.results import Predictions
+
+
+DROP_CUTOFF_TOP_DOWN, DROP_CUTOFF_BOTTOM_UP = 0.05, 0.1
+"""Confidences below which a keypoint counts as dropped (paper, "Keypoint dropping metric")."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The figures of one part of the data, e.g. of a dataset.
+
+    Attributes:
+        n_images, n_instances: Labelled.
+        errors: Distances in pixels.
+        interval: Of the mean distance.
+        correct: PCK.
+        precision: By OKS.
+    """
+
+    n_images: int
+    n_instances: int
+    errors: PixelErrors
+    interval: Interval
+    correct: CorrectKeypoints
+    precision: AveragePrecision
 
 
 @dataclass(frozen=True)
@@ -41,6 +73,10 @@ class Report:
         per_keypoint: Over each annotated keypoint.
         precision: By OKS.
         normalised: In units of a distance on the animal, where that was asked for.
+        interval: Confidence interval of the mean distance over all keypoints.
+        correct: PCK over all keypoints.
+        dropping: Of all keypoints that the model predicts (of those to be scored), annotated or not.
+        per_dataset: Dataset -> its figures; every keypoint counts the same in `errors`, so large sets lead.
         sigmas: Keypoint -> COCO sigma (k = 2 sigma), of the scored keypoints.
         sigma_source: Where they come from.
         provenance: Of the predictions: model, weights, operations.
@@ -59,17 +95,21 @@ class Report:
     sigma_source: str
     provenance: dict[str, Any]
     normalised: NormalisedError | None = None
+    interval: Interval | None = None
+    correct: CorrectKeypoints | None = None
+    dropping: Dropping | None = None
+    per_dataset: dict[str, Scores] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN becomes None."""
-        return _without_nan(asdict(self))
+        return without_nan(asdict(self))
 
     def write(self, path: Path) -> None:
         """Write as JSON, atomically."""
         write_json(path, self.to_dict())
 
     def table(self) -> str:
-        """A text table, one line for each keypoint and one for all."""
+        """A text table, one line for each keypoint, one for each of several datasets, and one for all."""
         sets = ", ".join(f"{name} ({n} images)" for name, n in self.datasets.items())
         found = "boxes found by the model" if self.bboxes == "model" else "boxes made from the labels"
         sigmas = sorted(set(self.sigmas.values()))
@@ -79,7 +119,9 @@ class Report:
             found,
             "pixels               n missing    mean     rms  median   (mean: the RMSE of DeepLabCut)",
         ]
-        rows = {**self.per_keypoint, "all": self.errors}
+        sets = self.per_dataset if len(self.per_dataset) > 1 else {}
+        rows = {**self.per_keypoint, **{name: scores.errors for name, scores in sets.items()}}
+        rows["all"] = self.errors
         lines = [
             f"{name:<16} {e.n:>5} {e.n_missing:>7} {e.mean_distance:>7.2f} "
             f"{e.root_mean_square:>7.2f} {e.median:>7.2f}"
@@ -90,11 +132,28 @@ class Report:
             f"OKS, sigma {spread}: mAP {p.ap:.3f}, AP50 {p.ap_50:.3f}, "
             f"AP75 {p.ap_75:.3f}, mean recall {p.ar:.3f}"
         )
-        ne = self.normalised
-        unit = (
-            [] if ne is None else [f"over the distance {' - '.join(ne.reference)}: {ne.mean:.3f} (n {ne.n})"]
-        )
-        return "\n".join([*head, *lines, foot, *unit])
+        return "\n".join([*head, *lines, *self._interval_line(), foot, *self._further_lines()])
+
+    def _interval_line(self) -> list[str]:
+        i = self.interval
+        if i is None or np.isnan(i.low):
+            return []
+        return [f"mean of all: {i.level:.0%} interval {i.low:.2f} to {i.high:.2f} ({i.n} {i.over} drawn)"]
+
+    def _further_lines(self) -> list[str]:
+        ne, pck, dropping = self.normalised, self.correct, self.dropping
+        lines = []
+        if ne is not None:
+            lines.append(f"over the distance {' - '.join(ne.reference)}: {ne.mean:.3f} (n {ne.n})")
+        if pck is not None:
+            shares = ", ".join(f"{share:.3f} at {at}" for at, share in pck.share.items())
+            lines.append(f"PCK, of the box's longer side: {shares}")
+        if dropping is not None:
+            lines.append(
+                f"dropped (confidence below {dropping.cutoff:g}): {dropping.mean_dropped:.2f} of "
+                f"{dropping.n_keypoints} keypoints of an animal"
+            )
+        return lines
 
 
 def evaluate_model(
@@ -126,12 +185,24 @@ def evaluate_model(
         raise InputError(f"bboxes is {bboxes!r}, must be 'model' or 'labels'")
     images = [str(record.image) for record in labels.records]
     if bboxes == "labels":
-        predictions = model.predict(images, bboxes_xywh=_label_boxes(labels), **options)
+        predictions = model.predict(images, bboxes_xywh=label_boxes(labels), **options)
     else:
         predictions = model.predict(images, **options)
     return evaluate_predictions(
-        predictions, labels, split=split, bboxes=bboxes, keypoints=keypoints, normalise_by=normalise_by
+        predictions,
+        labels,
+        split=split,
+        bboxes=bboxes,
+        keypoints=keypoints,
+        normalise_by=normalise_by,
+        drop_cutoff=drop_cutoff_of(model),
+        untrained=model.spec.pose.untrained,
     )
+
+
+def drop_cutoff_of(model: Model) -> float:
+    """The confidence below which the paper counts a keypoint of such a model as dropped."""
+    return DROP_CUTOFF_BOTTOM_UP if model.spec.bottom_up else DROP_CUTOFF_TOP_DOWN
 
 
 def evaluate_predictions(
@@ -142,6 +213,8 @@ def evaluate_predictions(
     bboxes: str = "model",
     keypoints: Sequence[str] | None = None,
     normalise_by: tuple[str, str] | None = None,
+    drop_cutoff: float = DROP_CUTOFF_TOP_DOWN,
+    untrained: Sequence[str] = (),
 ) -> Report:
     """Score predictions for the images of a label set, in its order.
 
@@ -156,54 +229,126 @@ def evaluate_predictions(
         bboxes: As in `evaluate_model`.
         keypoints: As in `evaluate_model`.
         normalise_by: As in `evaluate_model`.
+        drop_cutoff: Confidence below which a keypoint counts as dropped.
+        untrained: Keypoints that the model never predicts, which it cannot drop.
 
     Raises:
         InputError: If vocabulary or number of images differ, a keypoint is unknown, or nothing is labelled.
     """
     vocabulary = predictions.vocabulary
     scored = _scored(vocabulary, labels, predictions, keypoints)
-    if normalise_by and not set(normalise_by) <= set(np.array(vocabulary.keypoints)[scored]):
+    names = np.array(vocabulary.keypoints)
+    if normalise_by and not set(normalise_by) <= set(names[scored]):
         raise InputError(f"normalise_by {', '.join(normalise_by)}: not among the scored keypoints")
-    sigmas = vocabulary.sigmas
-    pairs: list[tuple[np.ndarray, np.ndarray]] = []
-    scenes: list[_Scene] = []
+    matched = _match(predictions, labels, scored, bboxes)
+    annotated = np.isfinite(matched.truth).all(-1)
+    if not annotated.any():
+        raise InputError(f"{split}: no keypoint is annotated, so there is nothing to score")
+    columns = np.flatnonzero(annotated.any(0))
+    everything = matched.scores(slice(None), vocabulary.sigmas)
+    predictable = scored & ~np.isin(names, list(untrained))
+    datasets = Counter(record.dataset for record in labels.records)
+    return Report(
+        split=split,
+        datasets=dict(sorted(datasets.items())),
+        n_images=len(labels),
+        n_instances=everything.n_instances,
+        n_extra=matched.n_extra,
+        bboxes=bboxes,
+        errors=everything.errors,
+        per_keypoint={
+            vocabulary.keypoints[k]: PixelErrors.of(matched.predicted[:, k], matched.truth[:, k])
+            for k in columns
+        },
+        precision=everything.precision,
+        sigmas={vocabulary.keypoints[k]: float(vocabulary.sigmas[k]) for k in columns},
+        sigma_source=vocabulary.sigma_source,
+        provenance=predictions.provenance,
+        normalised=normalise_by
+        and NormalisedError.of(matched.predicted, matched.truth, vocabulary.keypoints, normalise_by),
+        interval=everything.interval,
+        correct=everything.correct,
+        dropping=Dropping.of(
+            matched.confidence[:, predictable], names[predictable].tolist(), cutoff=drop_cutoff
+        ),
+        per_dataset={
+            name: everything if len(datasets) == 1 else matched.scores(name, vocabulary.sigmas)
+            for name in sorted(datasets)
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Labelled instances with the individuals that were taken for them, over all images.
+
+    Attributes:
+        truth, predicted: (N, K, 2) px; NaN where not annotated, not predicted or not scored.
+        confidence: (N, K); NaN where there is no individual.
+        image: (N,) int, the record of each instance.
+        boxes: (N, 4) xywh px.
+        scenes: One for each record.
+        records: As labelled.
+        n_extra: Individuals beyond the instances of their image.
+    """
+
+    truth: np.ndarray
+    predicted: np.ndarray
+    confidence: np.ndarray
+    image: np.ndarray
+    boxes: np.ndarray
+    scenes: tuple[Scene, ...]
+    records: tuple[LabelRecord, ...]
+    n_extra: int
+
+    def scores(self, dataset: str | slice, sigmas: np.ndarray) -> Scores:
+        """The figures of one dataset, or of everything (`slice(None)`)."""
+        every = isinstance(dataset, slice)
+        images = np.array([every or record.dataset == dataset for record in self.records], dtype=bool)
+        rows = images[self.image]
+        truth, predicted = self.truth[rows], self.predicted[rows]
+        records = [self.records[i] for i in self.image[rows]]
+        return Scores(
+            n_images=int(images.sum()),
+            n_instances=int(np.isfinite(truth).all(-1).any(-1).sum()),
+            errors=PixelErrors.of(predicted, truth),
+            interval=mean_interval(
+                np.linalg.norm(predicted - truth, axis=-1),
+                [(record.dataset, record.split_group) for record in records],
+                self.image[rows].tolist(),
+            ),
+            correct=CorrectKeypoints.of(predicted, truth, np.maximum(self.boxes[rows, 2:].max(-1), 1.0)),
+            precision=average_precision(
+                [s for s, use in zip(self.scenes, images, strict=True) if use], sigmas
+            ),
+        )
+
+
+def _match(predictions: Predictions, labels: LabelSet, scored: np.ndarray, bboxes: str) -> Matched:
+    """Which individual is which labelled instance; see `evaluate_predictions`."""
+    rows: list[tuple[np.ndarray, ...]] = []
+    scenes: list[Scene] = []
     n_extra = 0
-    for record, poses, confidence in zip(
-        labels.records, predictions.keypoints, predictions.confidence, strict=True
-    ):
-        scene = _scene(record, poses.astype(np.float64), confidence, scored)
+    for i, record in enumerate(labels.records):
+        poses = predictions.keypoints[i].astype(np.float64)
+        scene, order = _scene(record, poses, predictions.confidence[i], scored)
         n_extra += max(0, len(scene.poses) - len(record))
         if bboxes == "labels":
             if len(poses) < len(record):
                 raise InputError(f"{record.image}: {len(poses)} individuals for {len(record)} labelled boxes")
             match = np.arange(len(record))
-            found = np.where(scored[:, None], poses, np.nan)
         else:
+            sigmas = predictions.vocabulary.sigmas
             match = match_individuals(scene.poses[: len(record)], scene.truth, scene.areas, sigmas)
-            found = scene.poses
-        missing = np.full((1, *scene.truth.shape[1:]), np.nan)
-        pairs.append((np.concatenate([found, missing])[match], scene.truth))  # -1: the missing one
+            match = np.append(order, -1)[match]  # -1 stays: the missing one
+        poses = np.where(scored[:, None], poses, np.nan)
+        missing = np.full((1, *poses.shape[1:]), np.nan)
+        confidence = np.concatenate([predictions.confidence[i], missing[..., 0]])
+        poses = np.concatenate([poses, missing])
+        rows.append((scene.truth, poses[match], confidence[match], np.full(len(record), i), scene.boxes))
         scenes.append(scene)
-    predicted, truth = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
-    annotated = np.isfinite(truth).all(-1)
-    if not annotated.any():
-        raise InputError(f"{split}: no keypoint is annotated, so there is nothing to score")
-    columns = np.flatnonzero(annotated.any(0))
-    return Report(
-        split=split,
-        datasets=dict(sorted(Counter(record.dataset for record in labels.records).items())),
-        n_images=len(labels),
-        n_instances=int(np.any(annotated, axis=1).sum()),
-        n_extra=n_extra,
-        bboxes=bboxes,
-        errors=PixelErrors.of(predicted, truth),
-        per_keypoint={vocabulary.keypoints[k]: PixelErrors.of(predicted[:, k], truth[:, k]) for k in columns},
-        precision=_average_precision(scenes, sigmas),
-        sigmas={vocabulary.keypoints[k]: float(sigmas[k]) for k in columns},
-        sigma_source=vocabulary.sigma_source,
-        provenance=predictions.provenance,
-        normalised=normalise_by and NormalisedError.of(predicted, truth, vocabulary.keypoints, normalise_by),
-    )
+    joined = (np.concatenate(arrays) for arrays in zip(*rows, strict=True))
+    return Matched(*joined, tuple(scenes), labels.records, n_extra)
 
 
 def extent(record: LabelRecord) -> np.ndarray:
@@ -219,8 +364,8 @@ def extent(record: LabelRecord) -> np.ndarray:
     return boxes
 
 
-def _label_boxes(labels: LabelSet) -> list[np.ndarray]:
-    """(N, 4) boxes of each record as in training: around the keypoints, else the label's own."""
+def label_boxes(labels: LabelSet) -> list[np.ndarray]:
+    """(N, 4) boxes xywh of each record as in training: around the keypoints, else the label's own."""
     from training.batches import OUTSIDE_BOX, keypoint_box  # brings albumentations along
 
     counts = np.array([name not in OUTSIDE_BOX for name in labels.keypoints])
@@ -231,19 +376,13 @@ def _label_boxes(labels: LabelSet) -> list[np.ndarray]:
     return found
 
 
-@dataclass(frozen=True)
-class _Scene:
-    """One image: truth (N, K, 2), areas (N,), boxes (N, 4); individuals by falling score (P, K, 2), (P,)."""
+def _scene(
+    record: LabelRecord, poses: np.ndarray, confidence: np.ndarray, scored: np.ndarray
+) -> tuple[Scene, np.ndarray]:
+    """What is scored in an image, and the place of each of its individuals among the predicted ones.
 
-    truth: np.ndarray
-    areas: np.ndarray
-    boxes: np.ndarray
-    poses: np.ndarray
-    scores: np.ndarray
-
-
-def _scene(record: LabelRecord, poses: np.ndarray, confidence: np.ndarray, scored: np.ndarray) -> _Scene:
-    """What is scored in an image; an individual's score is its mean confidence in the defined keypoints."""
+    An individual's score is its mean confidence in the defined keypoints.
+    """
     defined = (record.visibility != Visibility.UNDEFINED).any(0) if len(record) else np.ones_like(scored)
     known = np.isfinite(poses).all(-1) & defined
     present = np.flatnonzero((known & scored).any(-1))
@@ -253,13 +392,14 @@ def _scene(record: LabelRecord, poses: np.ndarray, confidence: np.ndarray, score
     own = np.isfinite(record.bbox_xywh).all(1, keepdims=True)
     boxes = np.where(own, record.bbox_xywh, extent(record))
     boxes = np.nan_to_num(boxes)
-    return _Scene(
+    scene = Scene(
         truth=np.where(scored[:, None], record.keypoints, np.nan),
         areas=np.maximum(boxes[:, 2] * boxes[:, 3], 1.0),
         boxes=boxes,
         poses=poses[present][order],
         scores=scores[order],
     )
+    return scene, present[order]
 
 
 def _scored(
@@ -281,86 +421,10 @@ def _scored(
     return np.isin(vocabulary.keypoints, list(keypoints))
 
 
-def _average_precision(scenes: Sequence[_Scene], sigmas: np.ndarray) -> AveragePrecision:
-    """COCO's figures, computed by pycocotools."""
-    from pycocotools.coco import COCO  # of the train extra
-    from pycocotools.cocoeval import COCOeval
-
-    images = [{"id": i} for i in range(1, len(scenes) + 1)]
-    content = {"images": images, "categories": [{"id": 1, "name": "animal"}]}
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-        sides = []
-        for annotations in (_coco_truth(scenes), _coco_results(scenes)):
-            side = COCO()
-            side.dataset = cast(Any, {**content, "annotations": annotations})
-            side.createIndex()
-            sides.append(side)
-        evaluation = COCOeval(*sides, iouType="keypoints")
-        evaluation.params.kpt_oks_sigmas = np.asarray(sigmas)
-        evaluation.params.areaRng = [[0, np.inf]]
-        evaluation.params.areaRngLbl = ["all"]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision = evaluation.eval["precision"][:, :, 0, 0, 0]  # (thresholds, recalls); -1 where undefined
-    recall = evaluation.eval["recall"][:, 0, 0, 0]
-    if not (recall > -1).all():
-        return AveragePrecision(np.nan, np.nan, np.nan, np.nan)
-    return AveragePrecision(
-        ap=float(precision.mean()),
-        ap_50=float(precision[0].mean()),
-        ap_75=float(precision[5].mean()),
-        ar=float(recall.mean()),
-    )
-
-
-def _coco_truth(scenes: Sequence[_Scene]) -> list[dict[str, Any]]:
-    """Instances as COCO annotations; undefined and not annotated keypoints have flag 0."""
-    found = []
-    for image, scene in enumerate(scenes, start=1):
-        for points, area, box in zip(scene.truth, scene.areas, scene.boxes, strict=True):
-            annotated = np.isfinite(points).all(-1)
-            triples = np.column_stack([np.nan_to_num(points), 2 * annotated])
-            found.append(
-                {
-                    "id": len(found) + 1,  # COCO takes the id 0 for no match
-                    "image_id": image,
-                    "category_id": 1,
-                    "keypoints": triples.ravel().tolist(),
-                    "num_keypoints": int(annotated.sum()),
-                    "bbox": box.tolist(),
-                    "area": float(area),
-                    "iscrowd": 0,
-                }
-            )
-    return found
-
-
-def _coco_results(scenes: Sequence[_Scene]) -> list[dict[str, Any]]:
-    """Individuals as COCO results; a missing keypoint is far away from everything."""
-    found = []
-    for image, scene in enumerate(scenes, start=1):
-        for points, score in zip(scene.poses, scene.scores, strict=True):
-            known = points[np.isfinite(points).all(-1)]
-            size = np.ptp(known, axis=0)
-            triples = np.column_stack([np.nan_to_num(points, nan=FAR), np.ones(len(points))])
-            found.append(
-                {
-                    "id": len(found) + 1,
-                    "image_id": image,
-                    "category_id": 1,
-                    "keypoints": triples.ravel().tolist(),
-                    "bbox": [*known.min(0).tolist(), *size.tolist()],
-                    "area": float(size.prod()),
-                    "score": float(score),
-                }
-            )
-    return found
-
-
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """The value with None for NaN, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
+        return {key: without_nan(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(entry) for entry in value]
+        return [without_nan(entry) for entry in value]
     return None if isinstance(value, float) and np.isnan(value) else value

@@ -1,4 +1,4 @@
-"""The figures of an evaluation: distances in pixels or in eye-to-nose distances, and similarity (OKS).
+"""The figures of an evaluation: distances in pixels or in eye-to-nose distances, similarity (OKS), dropping.
 
 Two figures are called RMSE in the literature. DeepLabCut's, and with it the SuperAnimal paper's, is the
 mean Euclidean distance over all annotated keypoints pooled; here `mean_distance`. The root of the mean
@@ -11,6 +11,7 @@ label's box. An instance without a box gets the extent of its annotated keypoint
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,9 @@ from scipy.optimize import linear_sum_assignment
 
 FAR = 1e6
 """Pixels; stands where a coordinate is needed for a keypoint that was not predicted."""
+
+_FEWEST_GROUPS = 3
+_MOST_DRAWN = 10**6  # numbers that a bootstrap draws at once
 
 
 @dataclass(frozen=True)
@@ -147,3 +151,124 @@ def match_individuals(
         rows, columns = linear_sum_assignment(-(oks(predicted, truth, areas, sigmas) + tie_break))
         match[columns] = rows
     return match
+
+
+@dataclass(frozen=True)
+class CorrectKeypoints:
+    """PCK: the share of annotated keypoints that were found to within a fraction of the animal's size.
+
+    Attributes:
+        n: Annotated keypoints; one that was not predicted counts as wrong.
+        share: Fraction of the longer side of the animal's box -> share of the keypoints, in [0, 1].
+    """
+
+    n: int
+    share: dict[str, float]
+
+    @classmethod
+    def of(
+        cls,
+        predicted: np.ndarray,
+        truth: np.ndarray,
+        sizes: np.ndarray,
+        fractions: Sequence[float] = (0.05, 0.1, 0.2),
+    ) -> CorrectKeypoints:
+        """From (N, K, 2) pixels each, as in `PixelErrors.of`, and (N,) longer sides of boxes in pixels."""
+        annotated = np.isfinite(truth).all(-1)
+        relative = (np.linalg.norm(predicted - truth, axis=-1) / sizes[:, None])[annotated]
+        n = len(relative)
+        share = {f"{f:g}": float((relative <= f).sum() / n) if n else np.nan for f in fractions}
+        return cls(n, share)
+
+
+@dataclass(frozen=True)
+class Dropping:
+    """Keypoint dropping: confidences below a cutoff (paper, eqs 7 and 8).
+
+    Only says something where every keypoint can be seen, as from above in an open field.
+
+    Attributes:
+        cutoff: 0.1 for bottom-up models, 0.05 for top-down ones in the paper.
+        n_animals: Animals counted; one that was not found has dropped all its keypoints.
+        n_keypoints: Keypoints counted for each of them.
+        mean_dropped: Dropped keypoints of an animal, on average.
+        share: That over the number of keypoints, in [0, 1].
+        per_keypoint: Keypoint -> share of the animals that dropped it.
+    """
+
+    cutoff: float
+    n_animals: int
+    n_keypoints: int
+    mean_dropped: float
+    share: float
+    per_keypoint: dict[str, float]
+
+    @classmethod
+    def of(cls, confidence: np.ndarray, names: Sequence[str], cutoff: float) -> Dropping:
+        """From (N, K) confidences in [0, 1], NaN where there is no prediction, and the K keypoints' names."""
+        dropped = ~(confidence >= cutoff)  # NaN is below everything
+        n, k = dropped.shape
+        share = float(dropped.mean()) if dropped.size else np.nan
+        per_keypoint = dict(zip(names, dropped.mean(0).tolist(), strict=True)) if n else {}
+        return cls(cutoff, n, k, share * k, share, per_keypoint)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A bootstrap confidence interval (percentiles) of a mean over keypoints.
+
+    Attributes:
+        low, high: Its ends; NaN where there is too little to draw from.
+        level: For example 0.95.
+        over: What was drawn with replacement: "groups" (animals, sessions, videos), or "images" where there
+            are fewer than three groups. Images of one video are much alike: that interval is too narrow.
+        n: How many of them there are.
+    """
+
+    low: float
+    high: float
+    level: float
+    over: str
+    n: int
+
+
+def mean_interval(
+    values: np.ndarray,
+    groups: Sequence[Hashable],
+    images: Sequence[Hashable],
+    *,
+    level: float = 0.95,
+    n_resamples: int = 2000,
+) -> Interval:
+    """Confidence interval of the mean of pooled values, drawing whole groups.
+
+    Args:
+        values: (N, K), e.g. distances in pixels; NaN is left out.
+        groups: (N,) the group of each row.
+        images: (N,) the image of each row, for when there are fewer than three groups.
+        level: Of the interval.
+        n_resamples: How often to draw; from a fixed seed, so that a report says the same every time.
+    """
+    from scipy.stats import bootstrap  # slow to import
+
+    over, units = ("groups", groups) if len(set(groups)) >= _FEWEST_GROUPS else ("images", images)
+    place = {unit: i for i, unit in enumerate(dict.fromkeys(units))}
+    index = np.array([place[unit] for unit in units], dtype=np.int64)
+    there = np.isfinite(values)
+    total = np.bincount(index, np.where(there, values, 0.0).sum(1), len(place))
+    count = np.bincount(index, there.sum(1), len(place))
+    total, count = total[count > 0], count[count > 0]
+    if len(count) < 2:
+        return Interval(np.nan, np.nan, level, over, len(count))
+    found = bootstrap(
+        (total, count),
+        lambda total, count, axis: total.sum(axis) / count.sum(axis),
+        paired=True,
+        vectorized=True,
+        confidence_level=level,
+        n_resamples=n_resamples,
+        batch=max(1, _MOST_DRAWN // len(count)),
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return Interval(float(found.low), float(found.high), level, over, len(count))

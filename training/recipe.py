@@ -14,7 +14,6 @@ relative to the current folder. Nothing else is searched.
 from __future__ import annotations
 
 import json
-import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from superset_vocab.errors import InputError, all_problems
+from superset_vocab.toml_text import toml_table
 from training.recipe_tables import (
     AugmentOptions,
     Batch,
@@ -89,11 +89,8 @@ class Recipe:
 
     def to_toml(self, notes: Sequence[str] = ()) -> str:
         """TOML that `parse_recipe` reads back to an equal recipe, with notes as comments at its head."""
-        tables = ["\n".join(f"# {line}" for note in notes for line in note.splitlines())] if notes else []
-        for name, table in self.to_dict().items():
-            lines = [f"{_toml(key)} = {_toml_value(value)}" for key, value in table.items()]
-            tables.append("\n".join([f"[{name}]", *lines]))
-        return "\n\n".join(tables) + "\n"
+        head = "".join(f"# {line}\n" for note in notes for line in note.splitlines())
+        return head + "\n".join(toml_table(name, table) for name, table in self.to_dict().items())
 
 
 def list_recipes() -> list[str]:
@@ -120,14 +117,30 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def parse_recipe(text: str, *, what: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
     """Build a recipe from TOML text; arguments and errors as in `load_recipe`."""
+    return parse_tables(Recipe, text, what=what, overrides=overrides)
+
+
+def parse_tables(kind: type, text: str, *, what: str, overrides: Sequence[str] = ()) -> Any:
+    """An instance of a dataclass from TOML text, checked as a recipe is, e.g. a benchmark's spec.
+
+    Args:
+        kind: Dataclass whose entries are tables or values, and which has `problems()`, as its tables do.
+        text: TOML.
+        what: What is being read, for the message.
+        overrides: As in `load_recipe`.
+
+    Raises:
+        InputError: Lists all problems.
+    """
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{what}: not a TOML file: {error}") from error
-    problems: list[str] = []
-    for override in overrides:
-        problems += _override(content, override)
-    return recipe_from(content, what=what, problems=problems)
+    problems = [problem for override in overrides for problem in _override(content, override)]
+    built = _build(kind, content, "", problems)
+    if problems or built is None:
+        raise all_problems(what, problems)
+    return built
 
 
 def recipe_from(content: Mapping[str, Any], *, what: str, problems: Sequence[str] = ()) -> Recipe:
@@ -174,7 +187,7 @@ def _override(content: dict[str, Any], override: str) -> list[str]:
 
 def _build(kind: type, content: Any, where: str, problems: list[str]) -> Any:
     """An instance of the dataclass from a TOML table, or None; every problem is added to the list."""
-    label = f"[{where}]" if where else "the recipe"
+    label = f"[{where}]" if where else f"the {kind.__name__.lower()}"
     if not isinstance(content, Mapping):
         problems.append(f"{label} is not a table")
         return None
@@ -228,23 +241,3 @@ def _has_date(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(_has_date, value))
     return isinstance(value, date | time)
-
-
-def _toml(key: str) -> str:
-    """A TOML key, quoted where needed."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
-
-
-def _toml_value(value: Any) -> str:
-    """A TOML value on one line."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml(k)} = {_toml_value(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
-    if isinstance(value, str):  # a JSON string is a TOML basic string, but for DEL
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)

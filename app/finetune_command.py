@@ -1,0 +1,219 @@
+"""`zoo finetune`: a published model on the labels of one's own project, ten frames being enough to begin."""
+
+# ruff: noqa: T201 - printing is what a command line is for
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.predict_command import DEFAULT_MODEL, add_model_options, load_chosen
+
+if TYPE_CHECKING:
+    from superset_vocab import KeypointMap, LabelSet
+    from zoo.model import Model
+
+_MATCHING = "keypoint_map"
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    """Add the subcommand to the parser."""
+    parser = commands.add_parser(
+        "finetune",
+        help="a model on your own labels, without it forgetting the other keypoints",
+        description="Fine-tunes a model on a labelled project and writes it as a folder that --model and "
+        "zoo.load take. A run that was stopped goes on with --resume. Where more frames are labelled than "
+        "were used, the model is tested on the others.",
+    )
+    parser.add_argument(
+        "project", type=Path, metavar="PROJECT", help="labels of a known format, or what `zoo convert` wrote"
+    )
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="default: %(default)s; or a model's folder")
+    add_model_options(parser)
+    parser.add_argument("--out", type=Path, required=True, help="new folder for the model")
+    parser.add_argument("--frames", type=int, help="labelled frames to use, drawn at random; default: all")
+    parser.add_argument(
+        "--method",
+        default="replay",
+        choices=("replay", "naive", "transfer", "scratch"),
+        help="replay: the model's own predictions stand in for keypoints that you did not label; naive: your "
+        "labels alone; transfer: with a new decoder; scratch: nothing taken over. Default: %(default)s",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="confidence above which a prediction is replayed; default: the model's",
+    )
+    parser.add_argument(
+        "--boxes",
+        default="labels",
+        choices=("labels", "model"),
+        help="who finds the animals for replay and test; default: %(default)s",
+    )
+    parser.add_argument(
+        "--map", help="keypoint map: its name or a .toml; default: the dataset's, or proposed"
+    )
+    parser.add_argument(
+        "--accept-map", action="store_true", help="go on with a proposed keypoint map without a look at it"
+    )
+    parser.add_argument("--format", help="format of the project; default: detected")
+    parser.add_argument("--dataset", help="name of the dataset; default: the map's, or the project's")
+    parser.add_argument("--seed", type=int, default=0, help="of frames, samples and weights; default: 0")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="TABLE.ENTRY=VALUE",
+        dest="overrides",
+        help="change the recipe, e.g. schedule.iterations=600; may be repeated",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    parser.set_defaults(run=run_finetune)
+
+
+def run_finetune(arguments: argparse.Namespace) -> int:
+    """Fine-tune a model on a project, and test it on the frames that were left over."""
+    from adaptation.fine_tuning import choose_frames, fine_tune
+    from adaptation.memory_replay import Replay
+    from superset_vocab.errors import InputError
+
+    if arguments.threshold is not None and arguments.method != "replay":
+        raise InputError("--threshold has no effect without --method replay; leave one out")
+    replay = None
+    if arguments.method == "replay":
+        replay = Replay(arguments.threshold, arguments.boxes)
+    model = load_chosen(arguments)
+    labels = project_labels(arguments, model)
+    rest = None
+    if arguments.frames is not None:
+        labels, rest = choose_frames(labels, arguments.frames, seed=arguments.seed)
+    tuned = fine_tune(
+        model,
+        labels,
+        arguments.out,
+        method=arguments.method,
+        replay=replay,
+        overrides=[f"run.seed={arguments.seed}", *arguments.overrides],
+        resume=arguments.resume,
+        progress=True,
+    )
+    print(f"{arguments.out}: {tuned.spec.full_name}, fine-tuned on {len(labels)} frames")
+    if rest is not None:
+        _test(model, tuned, labels, rest, arguments)
+    return 0
+
+
+def project_labels(arguments: argparse.Namespace, model: Model) -> LabelSet:
+    """The project's labels in the model's vocabulary.
+
+    The map is the one that was given; else that of the dataset, by its name; else a proposed one, which
+    has to be looked at or accepted first. Superset datasets need none.
+
+    Raises:
+        InputError: If there is no map yet, or anything about the project is wrong.
+    """
+    from converters import load_superset, read_labels
+    from superset_vocab import load_map, project
+    from superset_vocab.errors import InputError
+
+    path: Path = arguments.project
+    if _is_superset(path):
+        if arguments.map is not None:
+            raise InputError(f"{path}: is in a superset vocabulary already, --map has no effect")
+        return load_superset(path)
+    given = None if arguments.map is None else load_map(arguments.map)
+    name = arguments.dataset or (given.dataset if given else path.resolve().stem)
+    labels = read_labels(path, format=arguments.format, dataset=name)
+    keypoint_map = given or _shipped(labels, name, model) or _proposed(labels, model, arguments)
+    if keypoint_map.vocabulary.name != model.vocabulary.name:
+        raise InputError(
+            f"the keypoint map {keypoint_map.dataset} is into {keypoint_map.vocabulary.name}, "
+            f"{model.spec.full_name} predicts {model.vocabulary.name}; choose another map or model"
+        )
+    return project(labels, keypoint_map)
+
+
+def _is_superset(path: Path) -> bool:
+    """Whether `zoo convert` wrote it; anything that cannot be read is left to the readers, who say why."""
+    import json
+
+    file = path / "annotations.json" if path.is_dir() else path
+    if file.suffix != ".json" or not file.is_file():
+        return False
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return False
+    info = content.get("info") if isinstance(content, dict) else None
+    return isinstance(info, dict) and bool(info.get("vocabulary"))
+
+
+def _shipped(labels: LabelSet, name: str, model: Model) -> KeypointMap | None:
+    """The package's map of a dataset of this name; a map speaks for its own dataset only."""
+    from superset_vocab import list_maps, load_map
+
+    if name not in list_maps():
+        return None
+    found = load_map(name)
+    fits = set(found.targets) == set(labels.keypoints) and found.vocabulary.name == model.vocabulary.name
+    return found if fits else None
+
+
+def _proposed(labels: LabelSet, model: Model, arguments: argparse.Namespace) -> KeypointMap:
+    """A map proposed from names and images, if it may be used unseen; else it is written and the run ends.
+
+    Raises:
+        InputError: If it has to be looked at first.
+    """
+    from superset_vocab.errors import InputError
+    from superset_vocab.files import make_folder
+
+    try:
+        from adaptation.keypoint_files import write_matching  # pyright: ignore[reportMissingImports]
+        from adaptation.keypoint_matching import match_keypoints  # pyright: ignore[reportMissingImports]
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{arguments.project}: no keypoint map is known for the dataset {labels.sources[0].dataset!r} "
+            f"with the keypoints {', '.join(labels.keypoints)}; give one with --map (its name, or a .toml "
+            "that maps or drops each of them; CONTRIBUTING.md shows one)"
+        ) from error
+    matching = match_keypoints(labels, model, progress=True)
+    folder = make_folder(arguments.out) / _MATCHING
+    written = write_matching(matching, labels, folder)
+    pairs = [f"{source} -> {target or 'none'}" for source, target in matching.targets.items()]
+    if arguments.accept_map:
+        print(f"{written[0]}: proposed and accepted: {', '.join(pairs)}")
+        return matching.keypoint_map()
+    raise InputError(
+        f"{arguments.project}: has no keypoint map. One is proposed in {written[0]}: {', '.join(pairs)}. "
+        f"Look at the pictures beside it, correct it, and run again with --map {written[0]}; or --accept-map"
+    )
+
+
+def _test(model: Model, tuned: Model, used: LabelSet, rest: LabelSet, arguments: argparse.Namespace) -> None:
+    """Both models on the labelled frames that were not used, and what was forgotten; evaluation.json."""
+    from dataclasses import replace
+
+    from superset_vocab import Visibility
+    from superset_vocab.files import write_json
+    from training.comparison import comparison_table, forgetting, target_keypoints
+    from training.evaluate import evaluate_model
+
+    annotated = [r for r in rest.records if (r.visibility >= Visibility.OCCLUDED).any()]
+    if not annotated:
+        print("no labelled frame is left to test on")
+        return
+    rest = replace(rest, records=tuple(annotated))
+    reports = {
+        name: evaluate_model(which, rest, split="labelled frames not used", bboxes=arguments.boxes)
+        for name, which in (("zero-shot", model), (arguments.method, tuned))
+    }
+    print(f"\n{len(rest)} labelled frames that were not used; frames of the same recordings are much alike")
+    print(comparison_table(reports))
+    content = {name: report.to_dict() for name, report in reports.items()}
+    if arguments.method in ("replay", "naive"):
+        lost = forgetting(model, tuned, rest, target_keypoints(used), split="the same frames")
+        content["forgetting"] = lost.to_dict()
+        print(lost.table())
+    write_json(arguments.out / "evaluation.json", content)
+    print(arguments.out / "evaluation.json")
