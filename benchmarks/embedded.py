@@ -1,4 +1,4 @@
-"""What making an embedded model has in common: trainings in stages, and packing what came out.
+"""What making an embedded model has in common: trainings in stages, packing what came out, its record.
 
 Every training that is done already is skipped and a stopped one goes on, so that a script which uses
 this can be started again after a kill.
@@ -9,8 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hub_cards.run_record import with_evaluations
+from superset_vocab.files import write_json
+
+if TYPE_CHECKING:
+    from training.evaluate import Report
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,11 +65,25 @@ def pack(out: Path, name: str, parts: Mapping[str, str], stages: Mapping[str, st
         network = json.loads((out / run / "run.json").read_text())["recipe"]["network"]
         networks[part] = build(network["name"], **network["options"])
         networks[part].load_state_dict(load_file(out / run / "weights.safetensors"))
-    record = {run: json.loads((out / run / "run.json").read_text()) for run in stages}
+    runs = {run: json.loads((out / run / "run.json").read_text()) for run in stages}
     sha256 = save_weights(ROOT / "zoo" / "weights" / f"{name}.safetensors", networks)
     spec = ROOT / "zoo" / "models" / f"{name}.toml"
     spec.write_text(re.sub(r'sha256 = "[0-9a-f]*"', f'sha256 = "{sha256}"', spec.read_text()))
-    (ROOT / "zoo" / "weights" / f"{name}.json").write_text(
-        json.dumps({"sha256": sha256, "made_by": made_by, "runs": record}, indent=1) + "\n"
-    )
+    write_json(_record(name), {"sha256": sha256, "made_by": made_by, "runs": runs})
     return sha256
+
+
+def record_evaluations(name: str, reports: Sequence[Report]) -> None:
+    """Put evaluations of an embedded model into its run record, from where its card has all figures.
+
+    Args:
+        name: "<model>.<variant>".
+        reports: Of these weights; each replaces an older one of the same split and boxes.
+    """
+    content = json.loads(_record(name).read_text())
+    content = with_evaluations(content, [report.to_dict() for report in reports])
+    write_json(_record(name), content)
+
+
+def _record(name: str) -> Path:
+    return ROOT / "zoo" / "weights" / f"{name}.json"

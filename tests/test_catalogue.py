@@ -73,7 +73,11 @@ def test_spec_is_read() -> None:
         ("input = {size = 128}", "inputs = {size = 128}", "unknown entry 'pose.inputs'"),
         ("bbox_threshold = 0.25", 'bbox_threshold = "low"', "'detectors.small.bbox_threshold' is a str"),
         ("[detectors.large]", "[detectors.large.more]", "unknown entry 'detectors.large.more'"),
-        ('repository = "lab/large"', 'revision = "v1"', "detectors.large.weights of the package need their"),
+        (
+            'repository = "lab/large"',
+            'revision = "v1"',
+            "detectors.large.weights without a repository need their",
+        ),
         ('detect_every = "auto"', 'detect_every = "often"', "inference.detect_every is 'often'"),
         ("bbox_threshold = 0.25", "bbox_threshold = 25", "25, which is not in"),
         ("[evaluation]", "[evaluations]", "unknown entry 'evaluations'"),

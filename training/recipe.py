@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from superset_vocab.errors import InputError, all_problems
+from superset_vocab.toml_text import toml_table
 
 _FOLDER = resources.files("training") / "recipes"
 
@@ -307,11 +308,7 @@ class Recipe:
 
     def to_toml(self) -> str:
         """TOML that `parse_recipe` reads back to an equal recipe."""
-        tables = []
-        for name, table in self.to_dict().items():
-            lines = [f"{_toml(key)} = {_toml_value(value)}" for key, value in table.items()]
-            tables.append("\n".join([f"[{name}]", *lines]))
-        return "\n\n".join(tables) + "\n"
+        return "\n".join(toml_table(name, table) for name, table in self.to_dict().items())
 
 
 def list_recipes() -> list[str]:
@@ -431,26 +428,6 @@ def _has_date(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(_has_date, value))
     return isinstance(value, date | time)
-
-
-def _toml(key: str) -> str:
-    """A TOML key, quoted where needed."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
-
-
-def _toml_value(value: Any) -> str:
-    """A TOML value on one line."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml(k)} = {_toml_value(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
-    if isinstance(value, str):  # a JSON string is a TOML basic string, but for DEL
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)
 
 
 def _choice(name: str, value: str, choices: Sequence[str]) -> list[str]:

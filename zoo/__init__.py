@@ -49,7 +49,7 @@ __all__ = [
 
 
 def load(
-    name: str,
+    name: str | PathLike[str],
     variant: str | None = None,
     device: str = "auto",
     *,
@@ -58,13 +58,14 @@ def load(
     detector_weights: str | PathLike[str] | None = None,
     allow_embedded: bool | None = None,
 ) -> Model:
-    """Load a published model, ready to predict.
+    """Load a published model, or one of your own from its folder, ready to predict.
 
     Without `variant` and `weights` the published network is taken from the Hugging Face Hub, or from its
     cache; where it cannot be had, the small embedded one stands in, with a warning.
 
     Args:
-        name: For example "superanimal_topviewmouse"; `list_models` has them all.
+        name: For example "superanimal_topviewmouse"; `list_models` has them all. Or the path of a model's
+            folder, as `zoo finetune` writes it.
         variant: Which network, e.g. "hrnet_w32" or "compact" (embedded, needs no download).
         device: "auto" (a CUDA device if there is one, else the processor), "cpu", "cuda" or "cuda:1".
         weights: File to take the pose network's weights from, a published .pt or a .safetensors.
@@ -79,12 +80,18 @@ def load(
             or do not fit.
     """
     from zoo.catalogue import find_model
+    from zoo.model_folder import folder_of, read_model_folder
 
-    find_model(name, variant)  # a misspelt name is said before torch is imported
+    folder = folder_of(name)
+    spec = None if folder is None else read_model_folder(folder)
+    if spec is None:
+        find_model(str(name), variant)  # a misspelt name is said before torch is imported
     from zoo.loading import Request, load_model
 
     files = [None if path is None else Path(path) for path in (weights, detector_weights)]
-    return load_model(Request(name, variant, device, files[0], detector, files[1], allow_embedded))
+    return load_model(
+        Request(str(name), variant, device, files[0], detector, files[1], allow_embedded, folder_spec=spec)
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -31,6 +31,12 @@ effect.
     score_threshold = 0.03             # least box confidence times mean keypoint confidence; or 0
     detect_every = 1                   # frames between detections in a video, or "auto" (zoo.finders)
 
+    [parent]                           # of a model that was made from another one (zoo.model_folder)
+    name = "..."
+    variant = "..."
+    sha256 = "..."                     # of the parent's pose weights
+    method = "replay"
+
     [evaluation]                       # free: what was measured, on what
 """
 
@@ -57,24 +63,31 @@ class WeightsSpec:
     Attributes:
         file: Name of the file in the package's weights folder, or in the repository.
         sha256: Its SHA-256, hexadecimal; "" where the publisher does not state it.
-        repository: The Hugging Face Hub repository, "owner/name"; "" for a file of the package.
+        repository: The Hugging Face Hub repository, "owner/name"; "" for a file of the package or a folder.
         revision: Branch, tag or commit there.
+        folder: Folder of the file, for a model that was read from one (`zoo.model_folder`).
     """
 
     file: str
     sha256: str = ""
     repository: str = ""
     revision: str = "main"
+    folder: Path | None = None
 
     @property
     def embedded(self) -> bool:
         """Whether the file comes with the package."""
+        return self.is_local and self.folder is None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the file is here already, in the package or in a model's folder."""
         return not self.repository
 
     @property
     def path(self) -> Path:
-        """Path of the file in the installed package; for embedded weights only."""
-        return Path(str(_WEIGHTS / self.file))
+        """Path of the file in its folder or in the installed package; for local weights only."""
+        return Path(str(_WEIGHTS / self.file)) if self.folder is None else self.folder / self.file
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,22 @@ class NetworkSpec:
 
 
 @dataclass(frozen=True)
+class Parent:
+    """The model that a model was made from, e.g. by fine-tuning.
+
+    Attributes:
+        name, variant: Of the parent.
+        sha256: Of the file with the parent's pose weights.
+        method: How the child was made from it, e.g. "replay".
+    """
+
+    name: str
+    variant: str
+    sha256: str
+    method: str
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """One published model.
 
@@ -114,6 +143,7 @@ class ModelSpec:
         default: True for the variant that is preferred when none is named.
         score_threshold: Box confidence times mean keypoint confidence below which it is none, in [0, 1].
         detect_every: Frames between detections in a video, or "auto" (`zoo.finders`).
+        parent: What it was fine-tuned from; None for a model that was trained from the beginning.
     """
 
     name: str
@@ -129,6 +159,7 @@ class ModelSpec:
     default: bool = False
     score_threshold: float = 0.0
     detect_every: int | str = 1
+    parent: Parent | None = None
 
     @property
     def full_name(self) -> str:
@@ -230,6 +261,7 @@ def parse_spec(what: str, text: str) -> ModelSpec:
         training_data=tuple(data["training_data"]),
         evaluation=data.get("evaluation", {}),
         default=data.get("default", False),
+        parent=Parent(**data["parent"]) if "parent" in data else None,
     )
 
 
@@ -253,11 +285,13 @@ _MODEL: _Kinds = {
     "inference": dict,
     "evaluation": dict,
     "default": bool,
+    "parent": dict,
 }
 _NETWORK: _Kinds = {"network": str, "options": dict, "input": dict, "weights": dict}
 _POSE: _Kinds = {**_NETWORK, "untrained": list}
 _DETECTOR: _Kinds = {**_NETWORK, "bbox_threshold": (int, float)}
 _WEIGHTS_FILE: _Kinds = {"file": str, "sha256": str, "repository": str, "revision": str}
+_PARENT: _Kinds = {"name": str, "variant": str, "sha256": str, "method": str}
 _INFERENCE: _Kinds = {"score_threshold": (int, float), "detect_every": (int, str)}
 _OPTIONAL = {
     "options",
@@ -272,6 +306,7 @@ _OPTIONAL = {
     "untrained",
     "score_threshold",
     "detect_every",
+    "parent",
 }
 
 
@@ -291,6 +326,8 @@ def _problems(data: dict[str, Any]) -> Iterator[str]:
                 yield from _table(table["weights"], _WEIGHTS_FILE, f"{name}.weights.")
                 yield from _unhashed(table["weights"], name)
             yield from _fractions(table, f"{name}.", ("bbox_threshold",))
+    if isinstance(data.get("parent"), dict):
+        yield from _table(data["parent"], _PARENT, "parent.")
     inference = data.get("inference")
     if isinstance(inference, dict):
         yield from _table(inference, _INFERENCE, "inference.")
@@ -314,7 +351,7 @@ def _table(found: dict[str, Any], entries: _Kinds, prefix: str) -> Iterator[str]
 
 def _unhashed(weights: dict[str, Any], name: str) -> Iterator[str]:
     if not weights.get("repository") and not weights.get("sha256"):
-        yield f"{name}.weights of the package need their sha256"
+        yield f"{name}.weights without a repository need their sha256"
 
 
 def _fractions(table: dict[str, Any], prefix: str, names: tuple[str, ...]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Which weights `zoo.load` takes, and putting them into networks.
 
-1. A file that the caller names, or a variant that the caller names, wins. If it cannot be had, that is an
-   error.
+1. A file that the caller names, or a variant or a model's folder that the caller names, wins. If it cannot
+   be had, that is an error.
 2. Else the model's default variant, which lies on the Hugging Face Hub, if it is in the Hub's cache or
    can be downloaded.
 3. Else the embedded compact variant, with one warning (`EmbeddedWeightsWarning`) that says what was
@@ -53,6 +53,20 @@ class Request:
     detector: str | None = None
     detector_weights: Path | None = None
     allow_embedded: bool | None = None
+    folder_spec: ModelSpec | None = None
+
+    def __post_init__(self) -> None:
+        spec = self.folder_spec
+        if spec is not None and self.variant not in (None, spec.variant):
+            raise InputError(f"{self.name}: is the variant {spec.variant!r}, not {self.variant!r}")
+
+    def variants(self) -> list[ModelSpec]:
+        """What there is of this name: the one model of a folder, or the published variants."""
+        return variants_of(self.name) if self.folder_spec is None else [self.folder_spec]
+
+    def find(self) -> ModelSpec:
+        """The model in the variant that was asked for, or the default one."""
+        return find_model(self.name, self.variant) if self.folder_spec is None else self.folder_spec
 
     @property
     def strict(self) -> bool:
@@ -120,8 +134,8 @@ def _choose_pose(request: Request, files: Files) -> tuple[ModelSpec, Part]:
             raise InputError(f"{request.weights}: no such weights file")
         spec = _fitting_variant(request)
         return spec, Part(spec.pose, request.weights)
-    spec = find_model(request.name, request.variant)
-    if request.variant is not None:
+    spec = request.find()
+    if request.variant is not None or request.folder_spec is not None:
         return spec, Part(spec.pose, files.locate(spec.pose.weights))
     try:
         for part in (spec.pose, *_wanted_detector(request, spec)):
@@ -161,13 +175,13 @@ class Files:
         self._known: dict[WeightsSpec, Path] = {}
 
     def locate(self, weights: WeightsSpec) -> Path:
-        """The file: in the package, in the Hub's cache, or downloaded now.
+        """The file: in the package or its folder, in the Hub's cache, or downloaded now.
 
         Raises:
             NotReachableError: If it is neither in the cache nor to be had from the Hub now.
             InputError: If the file is damaged or not to be had for another reason.
         """
-        if weights.embedded:
+        if weights.is_local:
             return weights.path
         if weights not in self._known:
             found = fetch(weights.repository, weights.file, weights.revision, weights.sha256)
@@ -177,9 +191,9 @@ class Files:
 
 def _fitting_variant(request: Request) -> ModelSpec:
     """The variant that a weights file is for: the one that was named, or the only one that it fits."""
-    variants = variants_of(request.name)
+    variants = request.variants()
     if request.variant is not None:
-        return find_model(request.name, request.variant)
+        return request.find()
     assert request.weights is not None
     tensors = read_any(request.weights, "pose")
     fits = []
@@ -221,7 +235,7 @@ def _choose_detector(request: Request, spec: ModelSpec, pose: Part, files: Files
             )
         return None
     detectors = dict(spec.detectors)
-    for other in variants_of(request.name):  # an embedded detector serves every variant of its model
+    for other in request.variants():  # an embedded detector serves every variant of its model
         if other.embedded:
             detectors |= {n: d for n, d in other.detectors.items() if n not in detectors}
     name = request.detector or spec.default_detector

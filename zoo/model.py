@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -195,6 +195,7 @@ class Model:
                 "weights": self.weights,
                 "vocabulary": self.vocabulary.name,
                 "licence": self.spec.licence,
+                **({"parent": asdict(self.spec.parent)} if self.spec.parent else {}),
                 "package_version": package_version(),
                 "device": self.device,
                 "input": stream.provenance,

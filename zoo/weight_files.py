@@ -1,4 +1,4 @@
-"""Weight files of our own: safetensors in half precision, one tensor name space for each part of a model.
+"""Weight files of our own: safetensors, one tensor name space for each part of a model.
 
 A file has the state of several networks, each under its own prefix ("pose.", "detector."). A network
 takes its part completely or not at all. `zoo.official_weights` reads them and the published checkpoints.
@@ -17,25 +17,27 @@ from superset_vocab.errors import all_problems
 from superset_vocab.files import atomic_path
 
 
-def save_weights(path: Path, parts: Mapping[str, torch.nn.Module]) -> str:
-    """Write the weights of several networks into one file, in half precision.
+def save_weights(path: Path, parts: Mapping[str, torch.nn.Module], *, half: bool = True) -> str:
+    """Write the weights of several networks into one file.
 
     Args:
         path: The .safetensors file, written atomically.
         parts: Prefix without its dot, e.g. "pose" -> the network.
+        half: In half precision, for what is shipped with the package; else as the networks have them.
 
     Returns:
         SHA-256 of the file, hexadecimal, for the model's spec.
 
     Raises:
-        InputError: If a weight is not finite in half precision.
+        InputError: If a weight is not finite (in half precision).
     """
     tensors = {
-        f"{part}.{name}": _half(tensor)
+        f"{part}.{name}": _plain(tensor, half)
         for part, network in parts.items()
         for name, tensor in network.state_dict().items()
     }
-    problems = [f"{name} is not finite in half precision" for name, t in tensors.items() if not _finite(t)]
+    how = " in half precision" if half else ""
+    problems = [f"{name} is not finite{how}" for name, t in tensors.items() if not _finite(t)]
     if problems:
         raise all_problems(f"{path}", problems)
     content = save_tensors(tensors)
@@ -62,9 +64,9 @@ def mismatches(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) ->
     return problems
 
 
-def _half(tensor: torch.Tensor) -> torch.Tensor:
+def _plain(tensor: torch.Tensor, half: bool) -> torch.Tensor:
     tensor = tensor.detach().cpu().contiguous()
-    return tensor.half() if tensor.is_floating_point() else tensor
+    return tensor.half() if half and tensor.is_floating_point() else tensor
 
 
 def _finite(tensor: torch.Tensor) -> bool:
