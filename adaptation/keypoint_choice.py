@@ -31,7 +31,7 @@ from superset_vocab import Vocabulary
 WEIGHTS = resources.files("adaptation") / "data" / "matching_weights.toml"
 IMAGE = ("affinity", "distance", "exclusive", "not_known")
 NAMES = ("same", "open", "conflict", "region", "other", "sides_agree", "sides_conflict", "sides_open")
-FEATURES = IMAGE + NAMES
+FEATURES = (*IMAGE, *NAMES, "same_not_known")
 REFUSALS = ("none", "none_far", "none_no_images", "none_no_such_part", "none_name_unknown")
 KINDS = ("both", "images", "names")
 """What evidence a set of weights is for."""
@@ -140,7 +140,10 @@ def pose_problem(
     """
     relation, sides = relations(meanings, targets)
     units = units_of(meanings, vocabulary)
-    table = np.concatenate([_image_features(evidence), _name_features(relation, sides)], axis=-1)
+    images, names = _image_features(evidence), _name_features(relation, sides)
+    # A name that agrees counts for more where no image can: an untrained channel cannot win by place.
+    both = images[..., IMAGE.index("not_known")] * names[..., NAMES.index("same")]
+    table = np.concatenate([images, names, both[..., None]], axis=-1)
     refusals = _refusals(evidence, relation, sides)
     features = []
     for unit in units:

@@ -260,17 +260,20 @@ def _candidates(record: LabelRecord, own: np.ndarray, given, free, t: int) -> li
     cost = np.array([[_misfit(record.keypoints[n], pose) for pose in others] for n in wanted])
     for i, j in zip(*linear_sum_assignment(cost), strict=True):
         now = found[wanted[i]]
-        if cost[i, j] < FAR and (now is None or others[j].confidence > now.confidence):
+        if cost[i, j] < FAR and (now is None or others[j].confidence >= now.confidence):
             found[wanted[i]] = others[j]
     return found
 
 
 def _misfit(truth: np.ndarray, pose: _Pose) -> float:
-    """Mean distance of labelled keypoints from the nearest predicted one; FAR for another animal's."""
+    """Median distance of labelled keypoints from the nearest predicted one; FAR for another animal's.
+
+    The median, because labs also label corners of the arena.
+    """
     distance = np.linalg.norm(truth[:, None] - pose.keypoints[None], axis=-1)
     distance = distance[np.isfinite(distance).any(1)]
-    mean = float(np.nanmin(distance, axis=1).mean()) if len(distance) else FAR
-    return mean if mean < pose.length else FAR
+    typical = float(np.median(np.nanmin(distance, axis=1))) if len(distance) else FAR
+    return typical if typical < pose.length else FAR
 
 
 def _pose(predictions, t: int, n: int, origin: str) -> _Pose | None:  # noqa: ANN001

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from adaptation.keypoint_choice import Problem, Weights, assign, load_weights, pose_problem, share
-from adaptation.keypoint_evidence import ImageEvidence, no_images, observe, weigh
+from adaptation.keypoint_evidence import ImageEvidence, Observations, no_images, observe, weigh
 from adaptation.keypoint_names import Meaning, Relation, Sides, mirrored_pairs, understand
 from superset_vocab import InputError, KeypointMap, LabelSet, Vocabulary
 from superset_vocab.provenance import operation
@@ -66,7 +66,7 @@ class Proposal:
         """One line for people."""
         parts = []
         if self.best:
-            parts.append(f"{self.confidence:.0%} sure of {self.best}")
+            parts.append(f"{percent(self.confidence)} sure of {self.best}")
             if np.isfinite(self.affinity):
                 parts.append(f"images agree in {self.affinity:.0%} of {self.n_animals} animals")
             elif not self.n_animals:
@@ -77,8 +77,13 @@ class Proposal:
             if self.sides == Sides.CONFLICT:
                 parts.append("but the sides are opposite")
         if self.runner_up:
-            parts.append(f"next: {self.runner_up} ({self.runner_up_probability:.0%})")
+            parts.append(f"next: {self.runner_up} ({percent(self.runner_up_probability)})")
         return "; ".join(parts)
+
+
+def percent(probability: float) -> str:
+    """A probability in whole percent; what is nearly sure is not called sure."""
+    return ">99%" if probability > 0.99 else "<1%" if probability < 0.01 else f"{probability:.0%}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +99,7 @@ class Matching:
         min_confidence: Below it nothing was proposed.
         model: Which model looked at the images; "" for names alone.
         operations: How it was made, for the provenance.
+        observations: The animals that were looked at; None for names alone.
     """
 
     dataset: str
@@ -104,6 +110,7 @@ class Matching:
     min_confidence: float
     model: str = ""
     operations: tuple[dict[str, Any], ...] = field(default=())
+    observations: Observations | None = None
 
     @property
     def mirrored(self) -> bool:
@@ -156,11 +163,9 @@ def match_keypoints(
         raise InputError(f"the model predicts {model.vocabulary.name}, not {vocabulary.name}")
     meanings = understand(labels.keypoints)
     evidence = no_images(len(labels.keypoints), vocabulary)
-    boxes: dict[str, int] = {}
-    missed = 0
+    seen = None
     if model is not None:
         seen = observe(model, labels, meanings, max_images=max_images, progress=progress)
-        boxes, missed = dict(seen.boxes), seen.n_missed
         if len(seen.length):
             evidence = weigh(seen, vocabulary, mirrored_pairs(meanings))
     done = operation(
@@ -171,8 +176,8 @@ def match_keypoints(
         max_images=max_images,
         n_images=evidence.n_images,
         n_animals=evidence.n_animals,
-        n_missed=missed,
-        boxes=boxes,
+        n_missed=seen.n_missed if seen else 0,
+        boxes=dict(seen.boxes) if seen else {},
     )
     return Matching(
         dataset=labels.sources[0].dataset,
@@ -183,6 +188,7 @@ def match_keypoints(
         min_confidence=min_confidence,
         model=model.label if model else "",
         operations=(done,),
+        observations=seen,
     )
 
 

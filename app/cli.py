@@ -14,15 +14,17 @@ from collections.abc import Sequence
 
 from app import (
     check_command,
+    contribute_command,
     dataset_commands,
     demo_command,
+    match_command,
     predict_command,
     training_commands,
     weights_command,
 )
 from superset_vocab.errors import InputError
 
-_EXTRAS = {"mmengine": "train", "albumentations": "train", "pycocotools": "train", "tensorboard": "train"}
+_EXTRAS = {"mmengine": "train", "albumentations": "train", "pycocotools": "train", "tensorboard": "train", "matplotlib": "train"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,6 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     demo_command.add_to(commands)
     dataset_commands.add_to(commands)
     check_command.add_to(commands)
+    match_command.add_to(commands)
+    contribute_command.add_to(commands)
     training_commands.add_to(commands)
     weights_command.add_to(commands)
     return parser

@@ -68,8 +68,10 @@ SIDES = {
     "pt": (("esquerda", "direita"), ("esq", "dir")), "it": (("sinistra", "destra"), ("sx", "dx")),
 }  # fmt: skip
 EXTRAS = {
-    True: ("whisker L", "paw front left", "implant", "arena corner", "lamp", "x1", "belly", "object"),
-    False: ("vibrissa", "cable", "zampa sx", "lampada", "coin de l'arène", "q7", "ventre", "objeto"),
+    (True, "mouse"): "whisker L|paw front left|implant|arena corner|lamp|x1|belly|chest|rump|Backe|pie trasero der",
+    (True, "quadruped"): "cheek|fetlock fore|fetlock hind|rump|chest|collar|lamp|x1|Kruppe|Hüfte|arena corner",
+    (False, "mouse"): "vibrissa|cable|zampa sx|lampada|coin de l'arène|q7|ventre|objeto|croupe|peito|guancia",
+    (False, "quadruped"): "joue|boulet avant|nodello|groppa|ischium|girth|quadril|poitrail|lampada|q7|midshoulder",
 }
 """Names of points without a counterpart, of calibration (True) and report."""
 
@@ -139,7 +141,7 @@ def quadruped_pools(scratch: Path, part: int) -> list[Pool]:
 
 def invent(pools: list[Pool], calibration: bool, rng: np.random.Generator, kind: str | None = None) -> Lab:
     """A laboratory; `kind` is one of names, language, hidden, shuffled, or drawn."""
-    kind = kind or str(rng.choice(["names", "language", "hidden", "shuffled"], p=[0.35, 0.35, 0.15, 0.15]))
+    kind = kind or str(rng.choice(["names", "language", "hidden", "shuffled"], p=[0.4, 0.4, 0.15, 0.05]))
     pool = pools[rng.integers(len(pools))]
     vocabulary = pool.vocabulary
     named = _named(pool, calibration, rng, kind)
@@ -151,11 +153,11 @@ def invent(pools: list[Pool], calibration: bool, rng: np.random.Generator, kind:
     part = seen.take(index, np.array(columns))
     n, s = part.truth.shape[:2]
     length = part.length[:, None, None]
-    offset = length * rng.normal(0, rng.choice([0.01, 0.03]), (1, s, 2))
-    points = part.truth + offset + length * rng.normal(0, 0.01, (n, s, 2))
+    points = _placed_differently(part.truth, seen.truth[index], columns, vocabulary, rng)
+    points += length * rng.normal(0, rng.choice([0.005, 0.02]), points.shape)
     points[rng.random((n, s)) < rng.uniform(0, 0.3)] = np.nan
-    extras = rng.choice([0, 0, 1, 2, 3])
-    for name in rng.permutation(list(EXTRAS[calibration]))[:extras]:
+    extras = EXTRAS[calibration, "mouse" if "mouse" in vocabulary.name else "quadruped"].split("|")
+    for name in rng.permutation(extras)[: rng.choice([0, 0, 1, 2, 4])]:
         names.append(f"k{len(names)}" if kind == "hidden" else str(name))
         truth.append(None)
         points = np.concatenate([points, _nowhere(seen.truth[index], part.length, rng)[:, None]], axis=1)
@@ -202,13 +204,53 @@ def _styled(name: str, style: int) -> str:
     return "".join(word[:1].upper() + word[1:] for word in words) if style == 1 else name
 
 
+def _placed_differently(
+    truth: np.ndarray, every: np.ndarray, columns: list[int], vocabulary: Vocabulary, rng: np.random.Generator
+) -> np.ndarray:
+    """The (N, S, 2) points where another annotator puts them: some part of the way to a neighbour, left and
+    right alike.
+
+    A third of the keypoints move, by up to half of the way (the front of the pinna for the ear, ...).
+    """
+    points, moved = truth.copy(), {}
+    flip = vocabulary.flip_index
+    for column, k in enumerate(columns):
+        first = min(k, int(flip[k]))
+        if first not in moved:
+            near = _neighbours(every, first)
+            moved[first] = (int(rng.choice(near)), float(rng.uniform(0, 0.5))) if rng.random() < 0.35 else None
+        if moved[first] is not None:
+            other, share = moved[first]
+            other = other if k == first else int(flip[other])
+            step = share * (every[:, other] - truth[:, column])
+            points[:, column] += np.where(np.isfinite(step), step, 0.0)
+    return points
+
+
+def _neighbours(every: np.ndarray, k: int, n: int = 3) -> np.ndarray:
+    """The n channels that lie nearest to channel k."""
+    distance = np.linalg.norm(every - every[:, [k]], axis=-1)
+    seen = np.isfinite(distance).any(0)
+    median = np.full(every.shape[1], np.inf)
+    median[seen] = np.nanmedian(distance[:, seen], axis=0)
+    median[k] = np.inf
+    order = np.argsort(median)[:n]
+    return order[np.isfinite(median[order])] if np.isfinite(median[order]).any() else np.array([k])
+
+
 def _nowhere(truth: np.ndarray, length: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(N, 2) a point without a counterpart: fixed in the picture, or beside the animal's keypoints."""
-    with np.errstate(all="ignore"):
-        centre = np.nanmedian(truth, axis=1)
-    if rng.random() < 0.4:
+    """(N, 2) a point without a counterpart: half-way between two keypoints, beside the animal, or fixed."""
+    centre = np.full((len(truth), 2), np.nan)
+    some = np.isfinite(truth).any((1, 2))
+    centre[some] = np.nanmedian(truth[some], axis=1)
+    draw = rng.random()
+    if draw < 0.5:
+        k = int(rng.choice(np.flatnonzero(np.isfinite(truth).any((0, 2)))))
+        between = truth[:, k] + rng.uniform(0.4, 0.6) * (truth[:, int(rng.choice(_neighbours(truth, k, 5)))] - truth[:, k])
+        return between
+    if draw < 0.7:
         return np.broadcast_to(np.nanmean(centre, axis=0) + rng.normal(0, 100, 2), centre.shape).copy()
-    return centre + length[:, None] * rng.normal(0, 0.35, (1, 2)) + length[:, None] * rng.normal(0, 0.05, centre.shape)
+    return centre + length[:, None] * (rng.normal(0, 0.35, (1, 2)) + rng.normal(0, 0.05, centre.shape))
 
 
 def _seen(model, labels: LabelSet) -> Observations:  # noqa: ANN001
