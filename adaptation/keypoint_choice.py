@@ -119,9 +119,9 @@ def load_weights(kind: str = "both") -> Weights:
 
 def units_of(meanings: Sequence[Meaning], vocabulary: Vocabulary) -> tuple[Unit, ...]:
     """The units of a laboratory's keypoints: pairs by name first, then the others."""
-    pairs = mirrored_pairs(meanings)
     flip = vocabulary.flip_index.tolist()
     sided = tuple((k, flip[k]) for k in range(len(flip)) if flip[k] != k)
+    pairs = mirrored_pairs(meanings) if sided else ()
     alone = sorted(set(range(len(meanings))) - {s for pair in pairs for s in pair})
     every = tuple((k,) for k in range(len(flip)))
     return (*(Unit(pair, sided) for pair in pairs), *(Unit((s,), every) for s in alone))

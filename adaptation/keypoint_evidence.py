@@ -246,7 +246,7 @@ class _Pose:
     origin: str
 
 
-def _candidates(record: LabelRecord, own: np.ndarray, given, free, t: int) -> list[_Pose | None]:  # noqa: ANN001
+def _candidates(record: LabelRecord, own: np.ndarray, given, free, t: int) -> list[_Pose | None]:
     """The pose of each labelled animal of an image, or None."""
     found: list[_Pose | None] = [None] * len(record)
     if given is not None:
@@ -276,7 +276,7 @@ def _misfit(truth: np.ndarray, pose: _Pose) -> float:
     return typical if typical < pose.length else FAR
 
 
-def _pose(predictions, t: int, n: int, origin: str) -> _Pose | None:  # noqa: ANN001
+def _pose(predictions, t: int, n: int, origin: str) -> _Pose | None:
     """One predicted animal, or None where there is none."""
     points, confidence = predictions.keypoints[t, n], predictions.confidence[t, n]
     known = np.isfinite(points).all(-1)

@@ -30,21 +30,24 @@ def write_matching(
 ) -> list[Path]:
     """Write everything that a person needs to check a matching, into `out`.
 
-    `keypoint_map.toml` (read by `superset_vocab.load_map`), `matching.json`, `affinity.png` (where images were
-    looked at) and `previews/*.jpg`. Files of the same names are replaced.
+    `keypoint_map.toml` (read by `superset_vocab.load_map`), `matching.json`, `affinity.png` (if images
+    were looked at) and `previews/*.jpg`. Files of the same names are replaced.
 
     Args:
         matching: From `match_keypoints`.
         labels: The label set that was matched.
         out: Folder; made if it does not exist.
-        licence, citation: For the map.
+        licence: For the map.
+        citation: For the map.
         keep_map: Leave a keypoint_map.toml that is there as it is: somebody edited it.
 
     Returns:
         The files written.
     """
     make_folder(out)
-    written = [out / MAP] if keep_map else [write_map(matching, out / MAP, licence=licence, citation=citation)]
+    written = (
+        [out / MAP] if keep_map else [write_map(matching, out / MAP, licence=licence, citation=citation)]
+    )
     write_json(out / EVIDENCE, to_dict(matching))
     written.append(out / EVIDENCE)
     if matching.evidence.n_animals:
@@ -58,29 +61,43 @@ def write_map(matching: Matching, path: Path, *, licence: str = "", citation: st
     Args:
         matching: From `match_keypoints`.
         path: A .toml file, replaced if it exists.
-        licence, citation: Of the dataset, where known.
+        licence: Of the dataset, where known.
+        citation: Of the dataset, where known.
     """
     if path.suffix != ".toml":
         raise InputError(f"{path}: a keypoint map is a .toml file")
     lines = [
-        f"# Keypoint map of {_comment(matching.dataset)} into {matching.vocabulary.name}, proposed by `zoo match`.",
+        f"# Keypoint map of {_comment(matching.dataset)} into {matching.vocabulary.name}, proposed by zoo.",
         f"# {matching.model or 'names alone'}, {matching.evidence.n_animals} animals in "
         f"{matching.evidence.n_images} images; a pair below {matching.min_confidence:.0%} is not proposed.",
-        "# Look at the pictures in previews/, correct what is wrong, move what has a counterpart from drop to [map].",
+        "# Look at the pictures in previews/, correct what is wrong, move what has a counterpart to [map].",
     ]
     if matching.mirrored:
         same, other = matching.evidence.side_votes
         lines.append(
             f"# WARNING: left and right are exchanged against the model in {other} of {same + other} animals."
         )
-    lines += [f"dataset = {toml_value(matching.dataset)}", f"vocabulary = {toml_value(matching.vocabulary.name)}"]
-    lines += [f"{key} = {toml_value(value)}" for key, value in (("licence", licence), ("citation", citation)) if value]
+    lines += [
+        f"dataset = {toml_value(matching.dataset)}",
+        f"vocabulary = {toml_value(matching.vocabulary.name)}",
+    ]
+    lines += [
+        f"{key} = {toml_value(value)}"
+        for key, value in (("licence", licence), ("citation", citation))
+        if value
+    ]
     lines += ["", "# No counterpart, or none that is sure enough:", "drop = ["]
     for proposal in (proposal for proposal in matching.proposals if proposal.target is None):
-        lines += [f"  # {_comment(proposal.reason)}. {_comment(proposal.evidence)}", f"  {toml_value(proposal.source)},"]
+        lines += [
+            f"  # {_comment(proposal.reason)}. {_comment(proposal.evidence)}",
+            f"  {toml_value(proposal.source)},",
+        ]
     lines += ["]", "", "[map]"]
     for proposal in (proposal for proposal in matching.proposals if proposal.target is not None):
-        lines += [f"# {_comment(proposal.evidence)}", f"{toml_key(proposal.source)} = {toml_value(str(proposal.target))}"]
+        lines += [
+            f"# {_comment(proposal.evidence)}",
+            f"{toml_key(proposal.source)} = {toml_value(str(proposal.target))}",
+        ]
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -115,7 +132,9 @@ def to_dict(matching: Matching) -> dict[str, object]:
         "mirrored": matching.mirrored,
         "side_votes": list(matching.evidence.side_votes),
         "untrained": [
-            name for name, known in zip(matching.vocabulary.keypoints, matching.evidence.known, strict=True) if not known
+            name
+            for name, known in zip(matching.vocabulary.keypoints, matching.evidence.known, strict=True)
+            if not known
         ],
         "proposals": [entry(proposal) for proposal in matching.proposals],
         "affinity": [[number(value) for value in row] for row in matching.evidence.affinity],
@@ -139,10 +158,12 @@ def draw_affinity(matching: Matching, path: Path) -> Path:
     for row, proposal in enumerate(matching.proposals):
         if proposal.target is not None:
             column = matching.vocabulary.index[proposal.target]
-            axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="tab:orange", lw=2))
+            axes.add_patch(
+                Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="tab:orange", lw=2)
+            )
     axes.set_title(
-        f"{_plain(matching.dataset)}: share of {matching.evidence.n_animals} animals matched; framed: proposed; "
-        "grey: not known to the model",
+        f"{_plain(matching.dataset)}: share of {matching.evidence.n_animals} animals matched; "
+        "framed: proposed; grey: not known to the model",
         fontsize=9,
     )
     figure.colorbar(image, ax=axes, shrink=0.8)
@@ -260,7 +281,9 @@ def _preview(
                 there = at_crop(predicted[k])
                 cv2.line(crop, at_crop(truth[i]), there, (255, 255, 255), 1, cv2.LINE_AA)
                 cv2.drawMarker(crop, there, (0, 0, 0), cv2.MARKER_TILTED_CROSS, 9, 3, cv2.LINE_AA)
-                cv2.drawMarker(crop, there, key.colours[i] or (0, 0, 0), cv2.MARKER_TILTED_CROSS, 9, 1, cv2.LINE_AA)
+                cv2.drawMarker(
+                    crop, there, key.colours[i] or (0, 0, 0), cv2.MARKER_TILTED_CROSS, 9, 1, cv2.LINE_AA
+                )
     for instance in record.keypoints:
         for i in np.flatnonzero(np.isfinite(instance).all(-1)):
             at, font = at_crop(instance[i]), cv2.FONT_HERSHEY_SIMPLEX

@@ -27,7 +27,8 @@ def fit(
     Args:
         problems: Labs.
         truths: For each lab and unit the index of the right candidate, -1 for none, None to leave it out.
-        features, refusals: Which of `FEATURES` and `REFUSALS` may have a weight.
+        features: Which of `FEATURES` may have a weight.
+        refusals: Which of `REFUSALS` may have a weight.
         penalty: Of the squared weights, in units of log likelihood.
     """
     use_f = [FEATURES.index(name) for name in features]

@@ -277,18 +277,16 @@ def _reason(
 ) -> str:
     """Why a unit gets no counterpart; "" if it gets the one chosen."""
     unit = problem.units[u]
-    best = chosen if chosen >= 0 else int(p[:-1].argmax())
-    sided = any(vocabulary.flip_index[k] != k for k in unit.candidates[best])
-    if evidence.mirrored and sided:
+    best = unit.candidates[chosen if chosen >= 0 else int(p[:-1].argmax())]
+    likeliest = vocabulary.keypoints[best[0]]
+    if evidence.mirrored and any(vocabulary.flip_index[k] != k for k in best):
         same, other = evidence.side_votes
         return (
             f"left and right are exchanged against the model in {other} of {same + other} animals "
             "(seen from below, mirrored, or the viewer's sides?)"
         )
+    if chosen < 0 and p[-1] >= p[:-1].max():
+        return f"no counterpart is likelier ({percent(p[-1])}) than {likeliest}"
     if chosen < 0:
-        if p[-1] > p[best]:
-            return f"no counterpart is likelier ({p[-1]:.0%}) than {vocabulary.keypoints[unit.candidates[best][0]]}"
-        return f"{vocabulary.keypoints[unit.candidates[best][0]]} goes better with another keypoint"
-    if confidence < least:
-        return f"not sure enough ({confidence:.0%}, want {least:.0%})"
-    return ""
+        return f"{likeliest} goes better with another keypoint"
+    return f"not sure enough ({percent(confidence)}, want {least:.0%})" if confidence < least else ""

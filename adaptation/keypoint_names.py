@@ -141,9 +141,7 @@ def understand(names: Sequence[str]) -> tuple[Meaning, ...]:
     """
     tokens = _sided_letters([_tokens(name) for name in names])
     sides = _sides_side_by_side(tokens)
-    return tuple(
-        _meaning(name, words, side) for name, words, side in zip(names, tokens, sides, strict=True)
-    )
+    return tuple(_meaning(name, words, side) for name, words, side in zip(names, tokens, sides, strict=True))
 
 
 def mirrored_pairs(meanings: Sequence[Meaning]) -> tuple[tuple[int, int], ...]:
@@ -233,7 +231,9 @@ def _meaning(name: str, words: tuple[str, ...], side: str) -> Meaning:
     if parts - double:
         parts -= double
     elif double:
-        senses = [[s for s in found if not (s.startswith("limb.") and set(found) & double)] for found in senses]
+        senses = [
+            [s for s in found if not (s.startswith("limb.") and set(found) & double)] for found in senses
+        ]
     found = defaultdict(set)
     for sense in (s for every in senses for s in every):
         kind, _, value = sense.partition(".")

@@ -24,7 +24,13 @@ from app import (
 )
 from superset_vocab.errors import InputError
 
-_EXTRAS = {"mmengine": "train", "albumentations": "train", "pycocotools": "train", "tensorboard": "train", "matplotlib": "train"}
+_EXTRAS = {
+    "mmengine": "train",
+    "albumentations": "train",
+    "pycocotools": "train",
+    "tensorboard": "train",
+    "matplotlib": "train",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,7 +25,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     contribute.add_argument("source", type=Path, metavar="SOURCE", help="label file or project folder")
     contribute.add_argument("--vocabulary", required=True, help="the superset, e.g. superanimal_topviewmouse")
     contribute.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for everything")
-    contribute.add_argument("--map", help="follow this keypoint map (a name or .toml) instead of the proposal")
+    contribute.add_argument(
+        "--map", help="follow this keypoint map (a name or .toml) instead of the proposal"
+    )
     contribute.add_argument("--yes", action="store_true", help="ask nothing; convert with the proposal")
     contribute.add_argument("--dataset", default="", help="name of the dataset; default: the source's")
     contribute.add_argument("--format", help="format of the source; default: detected")

@@ -1,7 +1,7 @@
 """From a laboratory's labels to a superset dataset: what `zoo contribute` does, step by step.
 
-inspect -> match -> preview -> (a person looks) -> convert and validate -> dataset card and page. Everything goes
-into one folder:
+inspect -> match -> preview -> (a person looks) -> convert and validate -> dataset card and page. Everything
+goes into one folder:
 
     index.html               all of it on one page, with pictures and nothing from elsewhere
     keypoint_map.toml        the proposed map, to edit; given back with --map it is followed
@@ -9,8 +9,8 @@ into one folder:
     validation.json, validation.html
     dataset/                 annotations.json, images/, examples/, README.md (the dataset card)
 
-What can be found out is not asked: format, keypoints, licence and contact (from the source, its LICENSE and its
-CITATION.cff). What cannot is asked on a terminal; elsewhere it must have been given.
+What can be found out is not asked: format, keypoints, licence and contact (from the source, its LICENSE and
+its CITATION.cff). What cannot is asked on a terminal; elsewhere it must have been given.
 """
 
 from __future__ import annotations
@@ -195,7 +195,9 @@ def contribute(request: Request, model: Model | None, matcher_vocabulary: str, p
         raise InputError(f"{request.out / DATASET} exists; remove it, or choose another --out")
     followed = load_map(request.map_name) if request.map_name else None
     if followed is not None and followed.vocabulary.name != vocabulary.name:
-        raise InputError(f"the map {request.map_name} is into {followed.vocabulary.name}, not {vocabulary.name}")
+        raise InputError(
+            f"the map {request.map_name} is into {followed.vocabulary.name}, not {vocabulary.name}"
+        )
     name = request.dataset or (followed.dataset if followed else request.source.resolve().stem)
     labels, looked = read_for_validation(request.source, format=request.format, dataset=name)
     found = inspect(labels, request.source)
@@ -294,7 +296,9 @@ def _citation_file(folder: Path) -> tuple[str, str, str]:
     try:
         content = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: is not YAML ({' '.join(str(error).split())}); correct or remove it") from error
+        raise InputError(
+            f"{path}: is not YAML ({' '.join(str(error).split())}); correct or remove it"
+        ) from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: is no CITATION.cff; correct or remove it")
     people = [p for key in ("contact", "authors") for p in content.get(key) or [] if isinstance(p, dict)]
@@ -401,7 +405,8 @@ def _decide(story: Story, chosen: KeypointMap, request: Request, prompts: Prompt
 
 def _refuse_undecided(story: Story, request: Request) -> None:
     """Without a person, convert only what was asked for and is not in doubt."""
-    again = f"look at {request.out / PAGE}, edit {request.out / MAP}, and run again with --map {request.out / MAP}"
+    page, path = request.out / PAGE, request.out / MAP
+    again = f"look at {page}, edit {path}, and run again with --map {path}"
     if not any(story.targets.values()):
         raise InputError(f"no keypoint of {request.source} has a counterpart that is sure enough; {again}")
     if story.map_from != "proposed":
@@ -412,9 +417,7 @@ def _refuse_undecided(story: Story, request: Request) -> None:
         raise InputError(f"nobody to ask (no terminal) and no --yes: nothing is converted; {again} or --yes")
 
 
-def _convert(
-    story: Story, chosen: KeypointMap, labels: LabelSet, looked: Looked, request: Request
-) -> Path:
+def _convert(story: Story, chosen: KeypointMap, labels: LabelSet, looked: Looked, request: Request) -> Path:
     """Convert, validate, write the card; a validation that refuses is still on the page."""
     from hub_cards import dataset_card
 
@@ -463,8 +466,9 @@ def _summary(story: Story) -> str:
     """What can be said of a dataset that nobody described."""
     found = story.inspection
     return (
-        f"{found.n_images} labelled images ({found.sizes}) with {found.n_animals} animals in {found.n_groups} split "
-        f"groups, contributed from {found.format} labels with {len(found.annotated)} keypoints."
+        f"{found.n_images} labelled images ({found.sizes}) with {found.n_animals} animals in "
+        f"{found.n_groups} split groups, contributed from {found.format} labels with "
+        f"{len(found.annotated)} keypoints."
     )
 
 

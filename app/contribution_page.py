@@ -1,7 +1,7 @@
 """The page of a contribution: map, evidence, previews, validation and card in one HTML file.
 
-Nothing is loaded from elsewhere: pictures stand in the page itself, and its policy forbids scripts. Every text
-is escaped by the template: names come from strangers.
+Nothing is loaded from elsewhere: pictures stand in the page itself, and its policy forbids scripts. Every
+text is escaped by the template: names come from strangers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def write_page(story: Story, out: Path) -> Path:
         affinity=_data(affinity, "png") if story.matching.evidence.n_animals and affinity.is_file() else "",
         previews=[_data(path, "jpeg") for path in sorted((out / PREVIEWS).glob("*.jpg"))],
         findings=list(story.validation.findings[:_FINDINGS]) if story.validation else [],
-        files=[name for name in (MAP, EVIDENCE, "validation.html", "validation.json") if (out / name).exists()],
+        files=[
+            name for name in (MAP, EVIDENCE, "validation.html", "validation.json") if (out / name).exists()
+        ],
         dataset=(out / "dataset").is_dir(),
     )
     target = out / "index.html"
@@ -54,7 +56,11 @@ def _template() -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("app"), undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("app"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template("contribution.html.jinja")
 
@@ -72,7 +78,9 @@ def _row(story: Story, i: int) -> dict[str, Any]:
         "best": proposal.best,
         "confidence": percent(proposal.confidence),
         "width": round(100 * proposal.confidence),
-        "images": f"{proposal.affinity:.0%} of {proposal.n_animals}" if math.isfinite(proposal.affinity) else "none",
+        "images": f"{proposal.affinity:.0%} of {proposal.n_animals}"
+        if math.isfinite(proposal.affinity)
+        else "none",
         "distance": f"{proposal.distance:.1%}" if math.isfinite(proposal.distance) else "-",
         "names": proposal.relation.words,
         "next": f"{proposal.runner_up} ({percent(proposal.runner_up_probability)})",

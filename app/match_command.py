@@ -15,8 +15,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     match = commands.add_parser(
         "match",
         help="propose a keypoint map for a labelled dataset, with evidence and pictures",
-        description="Compares a model's zero-shot poses with the labels, and the names with the vocabulary's. "
-        "Writes keypoint_map.toml (to edit, then `zoo convert --map`), affinity.png, previews/ and matching.json.",
+        description="Compares a model's zero-shot poses with the labels, and the names with those of the "
+        "vocabulary. Writes keypoint_map.toml (to edit, then `zoo convert --map`), affinity.png, "
+        "previews/ and matching.json.",
     )
     match.add_argument("source", type=Path, metavar="SOURCE", help="label file or project folder")
     match.add_argument("--model", default=DEFAULT_MODEL, help="default: %(default)s; see `zoo models`")

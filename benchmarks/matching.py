@@ -1,11 +1,11 @@
 """Keypoint matching: how often proposals are right, how often refused, and whether the confidence is true.
 
-    python -m benchmarks.matching               the report: tables, and docs/matching_calibration.png with --plot
-    python -m benchmarks.matching --fit         makes adaptation/data/matching_weights.toml again
+    python -m benchmarks.matching [--plot FILE.png]    the report: tables, and the calibration plot
+    python -m benchmarks.matching --fit                makes adaptation/data/matching_weights.toml again
 
-Real laboratories: openfield-Pranav (own names, and hidden), alphatracker (hidden), BrownHorse (Near/Off). Invented
-ones: `benchmarks.matching_labs`, with frames, languages and name lists that the fit has not seen. Beside the
-method stand the paper's procedure alone (which always proposes), images alone and names alone.
+Real laboratories: openfield-Pranav (own names, and hidden), alphatracker (hidden), BrownHorse (Near/Off).
+Invented ones: `benchmarks.matching_labs`, with frames, languages and name lists that the fit has not seen.
+Beside the method stand the paper's procedure alone (which always proposes), images alone and names alone.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class Tally:
 
 def main() -> None:
     """Fit, or report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--fit", action="store_true", help="fit the weights again and write them")
     parser.add_argument("--plot", type=Path, help="write the calibration plot (.png)")
     chosen = parser.parse_args()
@@ -107,7 +109,8 @@ def write_weights(scratch: Path) -> None:
     text = (
         "# Fitted constants of adaptation/keypoint_choice.py. Not to be edited: made by\n"
         "#     python -m benchmarks.matching --fit\n"
-        f"# on {N_FIT} invented laboratories (weights) and {N_PLATT} others (slope, intercept), seed {FIT_SEED}.\n"
+        f"# on {N_FIT} invented laboratories (weights) and {N_PLATT} others (slope, intercept), "
+        f"seed {FIT_SEED}.\n"
     )
     for kind in KINDS:
         problems = [problem_of(lab, kind) for lab in labs]
@@ -233,7 +236,7 @@ def calibration_line(points: Sequence[tuple[float, bool]]) -> str:
     ) / len(points)
     high = confidence >= MIN_CONFIDENCE
     return (
-        f"expected calibration error {error:.3f} over {len(points)} keypoints; at {MIN_CONFIDENCE:.0%} and more: "
+        f"expected calibration error {error:.3f} over {len(points)} keypoints; {MIN_CONFIDENCE:.0%} and more: "
         f"mean confidence {confidence[high].mean():.1%}, right {right[high].mean():.1%} of {high.sum()}"
     )
 
@@ -274,7 +277,12 @@ def real_labs(scratch: Path) -> dict[str, tuple[Lab, dict[str, tuple[str, ...]]]
         ("openfield, its own names", lambda: need("openfield-Pranav-2018-10-30"), "dlc-openfield", False),
         ("openfield, names hidden", lambda: need("openfield-Pranav-2018-10-30"), "dlc-openfield", True),
         ("alphatracker, names hidden", lambda: need("alphatracker_train9"), "alphatracker_train9", True),
-        ("BrownHorse, Near and Off", lambda: horse_project(scratch / "h"), "horse10_BrownHorseinShadow", False),
+        (
+            "BrownHorse, Near and Off",
+            lambda: horse_project(scratch / "h"),
+            "horse10_BrownHorseinShadow",
+            False,
+        ),
     ]
     for title, where, map_name, hidden in cases:
         labels = read_labels(where())

@@ -10,6 +10,7 @@ Spanish here; French, Portuguese and Italian there), and the real laboratories' 
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,57 +24,8 @@ CALIBRATION_MAPS = ("MackenzieMausHaus", "EPM", "ChanLab", "treadmill_ole", "ani
 REPORT_MAPS = ("Daniel3Mouse", "TwoWhiteMice", "openfield_ole", "synthetic_spine", "synthetic_homecage",
                "synthetic_tail", "stanforddogs", "cheetah", "horses_roboflow_v5")  # fmt: skip
 
-MOUSE = {
-    "en": "snout|ear {s}|pinna tip {s}|eye {s}|nape|dorsum front|body center|back rear 1|back rear 2|back rear 3|"
-    "tail root|tail p1|tail p2|tail p3|tail p4|tail p5|shoulder {s}|flank {s}|hip {s}|tip of tail|head center",
-    "de": "Schnauze|Ohr {s}|Ohrspitze {s}|Auge {s}|Nacken|Rücken vorn|Körpermitte|Rücken hinten 1|"
-    "Rücken hinten 2|Rücken hinten 3|Schwanzansatz|Schwanz 1|Schwanz 2|Schwanz 3|Schwanz 4|Schwanz 5|"
-    "Schulter {s}|Flanke {s}|Hüfte {s}|Schwanzende|Kopfmitte",
-    "es": "hocico|oreja {s}|punta de la oreja {s}|ojo {s}|cuello|lomo delantero|centro del cuerpo|lomo 1|lomo 2|"
-    "lomo 3|base de la cola|cola 1|cola 2|cola 3|cola 4|cola 5|hombro {s}|costado {s}|cadera {s}|"
-    "punta de la cola|centro de la cabeza",
-    "fr": "museau|oreille {s}|bout de l'oreille {s}|œil {s}|nuque|haut du dos|milieu du corps|dos 4|dos 5|dos 6|"
-    "base de la queue|queue 1|queue 2|queue 3|queue 4|queue 5|épaule {s}|flanc {s}|hanche {s}|"
-    "bout de la queue|milieu de la tête",
-    "pt": "focinho|orelha {s}|ponta da orelha {s}|olho {s}|pescoço|dorso superior|centro do corpo|dorso 4|dorso 5|"
-    "dorso 6|base da cauda|cauda 1|cauda 2|cauda 3|cauda 4|cauda 5|ombro {s}|flanco {s}|quadril {s}|"
-    "ponta da cauda|centro da cabeça",
-    "it": "muso|orecchio {s}|punta orecchio {s}|occhio {s}|collo|schiena alta|centro del corpo|schiena 4|schiena 5|"
-    "schiena 6|radice della coda|coda 1|coda 2|coda 3|coda 4|coda 5|spalla {s}|fianco {s}|anca {s}|"
-    "punta della coda|centro della testa",
-}
-"""By language: names of the mouse's keypoints, those of left and right once, in the order of `MOUSE_ORDER`."""
-MOUSE_ORDER = ("nose", "{s}_ear", "{s}_ear_tip", "{s}_eye", "neck", "mid_back", "mouse_center", "mid_backend",
-               "mid_backend2", "mid_backend3", "tail_base", "tail1", "tail2", "tail3", "tail4", "tail5",
-               "{s}_shoulder", "{s}_midside", "{s}_hip", "tail_end", "head_midpoint")  # fmt: skip
-QUADRUPED = {
-    "en": "muzzle|eye {s}|ear {s}|throat|withers|dock|fore elbow {s}|fore knee {s}|fore paw {s}|stifle {s}|"
-    "hock {s}|hind paw {s}",
-    "de": "Nase|Auge {s}|Ohr {s}|Kehle|Widerrist|Schwanzwurzel|Ellbogen vorne {s}|Knie vorne {s}|Pfote vorne {s}|"
-    "Oberschenkel hinten {s}|Knie hinten {s}|Pfote hinten {s}",
-    "es": "hocico|ojo {s}|oreja {s}|garganta|cruz|base de la cola|codo {s}|rodilla delantera {s}|"
-    "pata delantera {s}|muslo trasero {s}|rodilla trasera {s}|pata trasera {s}",
-    "fr": "nez|oeil {s}|oreille {s}|gorge|garrot|base de la queue|coude {s}|genou avant {s}|patte avant {s}|"
-    "grasset {s}|jarret {s}|patte arrière {s}",
-    "pt": "nariz|olho {s}|orelha {s}|garganta|cernelha|base da cauda|cotovelo {s}|joelho dianteiro {s}|"
-    "pata dianteira {s}|coxa traseira {s}|joelho traseiro {s}|pata traseira {s}",
-    "it": "naso|occhio {s}|orecchio {s}|gola|garrese|base della coda|gomito {s}|ginocchio anteriore {s}|"
-    "zampa anteriore {s}|coscia posteriore {s}|ginocchio posteriore {s}|zampa posteriore {s}",
-}
-QUADRUPED_ORDER = ("nose", "{s}_eye", "{s}_earbase", "throat_base", "back_base", "tail_base", "front_{s}_thai",
-                   "front_{s}_knee", "front_{s}_paw", "back_{s}_thai", "back_{s}_knee", "back_{s}_paw")  # fmt: skip
-SIDES = {
-    "en": (("left", "right"), ("L", "R")), "de": (("links", "rechts"), ("li", "re")),
-    "es": (("izquierda", "derecha"), ("izq", "der")), "fr": (("gauche", "droite"), ("g", "d")),
-    "pt": (("esquerda", "direita"), ("esq", "dir")), "it": (("sinistra", "destra"), ("sx", "dx")),
-}  # fmt: skip
-EXTRAS = {
-    (True, "mouse"): "whisker L|paw front left|implant|arena corner|lamp|x1|belly|chest|rump|Backe|pie trasero der",
-    (True, "quadruped"): "cheek|fetlock fore|fetlock hind|rump|chest|collar|lamp|x1|Kruppe|Hüfte|arena corner",
-    (False, "mouse"): "vibrissa|cable|zampa sx|lampada|coin de l'arène|q7|ventre|objeto|croupe|peito|guancia",
-    (False, "quadruped"): "joue|boulet avant|nodello|groppa|ischium|girth|quadril|poitrail|lampada|q7|midshoulder",
-}
-"""Names of points without a counterpart, of calibration (True) and report."""
+_NAMES = tomllib.loads((Path(__file__).parent / "matching_names.toml").read_text(encoding="utf-8"))
+_LANGUAGES = {True: ("en", "de", "es"), False: ("fr", "pt", "it")}  # calibration, report
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +35,11 @@ class Pool:
     vocabulary: Vocabulary
     observations: Observations
     defined: tuple[str, ...]
-    hard: bool
+
+    @property
+    def animal(self) -> str:
+        """In the words of matching_names.toml."""
+        return "mouse" if "mouse" in self.vocabulary.name else "quadruped"
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +69,7 @@ def mouse_pools(scratch: Path, seed: int, n: int = 160) -> list[Pool]:
         labels = synthesize(LABS[name], n, scratch / f"{name}{seed}", seed=seed)
         for hard in (False, True):
             seen = _seen(model, _spoilt(labels, seed) if hard else labels)
-            pools.append(Pool(model.vocabulary, seen, labels.keypoints, hard))
+            pools.append(Pool(model.vocabulary, seen, labels.keypoints))
     return pools
 
 
@@ -131,11 +87,10 @@ def quadruped_pools(scratch: Path, part: int) -> list[Pool]:
     labels = replace(labels, records=labels.records[part::2])
     model = zoo.load("superanimal_quadruped", "compact", "cpu")
     defined = tuple(t for t in load_map("animalpose").targets.values() if t)
-    _copy_images(labels, scratch / f"quadruped{part}")
     spoilt = _spoilt(_copy_images(labels, scratch / f"quadruped{part}"), part)
     return [
-        Pool(model.vocabulary, _seen(model, labels), defined, False),
-        Pool(model.vocabulary, _seen(model, spoilt), defined, True),
+        Pool(model.vocabulary, _seen(model, labels), defined),
+        Pool(model.vocabulary, _seen(model, spoilt), defined),
     ]
 
 
@@ -156,7 +111,7 @@ def invent(pools: list[Pool], calibration: bool, rng: np.random.Generator, kind:
     points = _placed_differently(part.truth, seen.truth[index], columns, vocabulary, rng)
     points += length * rng.normal(0, rng.choice([0.005, 0.02]), points.shape)
     points[rng.random((n, s)) < rng.uniform(0, 0.3)] = np.nan
-    extras = EXTRAS[calibration, "mouse" if "mouse" in vocabulary.name else "quadruped"].split("|")
+    extras = _NAMES["extras"]["calibration" if calibration else "report"][pool.animal]["names"]
     for name in rng.permutation(extras)[: rng.choice([0, 0, 1, 2, 4])]:
         names.append(f"k{len(names)}" if kind == "hidden" else str(name))
         truth.append(None)
@@ -176,15 +131,13 @@ def _named(pool: Pool, calibration: bool, rng: np.random.Generator, kind: str) -
         fitting = [m for m in maps if m.vocabulary.name == pool.vocabulary.name]
         chosen = fitting[rng.integers(len(fitting))]
         return [(name, t) for name, t in chosen.targets.items() if t in pool.defined]
-    mouse = "mouse" in pool.vocabulary.name
-    language = str(rng.choice(["en", "de", "es"] if calibration else ["fr", "pt", "it"]))
-    words = (MOUSE if mouse else QUADRUPED)[language].split("|")
-    left, right = SIDES[language][rng.integers(2)]
-    style = rng.integers(3)
+    language = str(rng.choice(_LANGUAGES[calibration]))
+    left, right = _NAMES["sides"][language][rng.integers(2)]
+    style = int(rng.integers(3))
     found = []
-    for word, target in zip(words, MOUSE_ORDER if mouse else QUADRUPED_ORDER, strict=True):
+    for target, words in _NAMES[pool.animal][language].items():
         for side, said in (("left", left), ("right", right)) if "{s}" in target else (("", ""),):
-            found.append((_styled(word.format(s=said), int(style)), target.format(s=side)))
+            found.append((_styled(words.format(s=said), style), target.format(s=side)))
     found = [(name, target) for name, target in found if target in pool.defined]
     if kind == "hidden":
         return [(f"k{i}", target) for i, (_, target) in enumerate(found)]
@@ -207,10 +160,10 @@ def _styled(name: str, style: int) -> str:
 def _placed_differently(
     truth: np.ndarray, every: np.ndarray, columns: list[int], vocabulary: Vocabulary, rng: np.random.Generator
 ) -> np.ndarray:
-    """The (N, S, 2) points where another annotator puts them: some part of the way to a neighbour, left and
-    right alike.
+    """The (N, S, 2) points where another annotator puts them: some part of the way to a neighbour.
 
-    A third of the keypoints move, by up to half of the way (the front of the pinna for the ear, ...).
+    A third of the keypoints move, left and right alike, by up to half of the way (the front of the pinna for
+    the ear, ...).
     """
     points, moved = truth.copy(), {}
     flip = vocabulary.flip_index
@@ -218,7 +171,9 @@ def _placed_differently(
         first = min(k, int(flip[k]))
         if first not in moved:
             near = _neighbours(every, first)
-            moved[first] = (int(rng.choice(near)), float(rng.uniform(0, 0.5))) if rng.random() < 0.35 else None
+            moved[first] = (
+                (int(rng.choice(near)), float(rng.uniform(0, 0.5))) if rng.random() < 0.35 else None
+            )
         if moved[first] is not None:
             other, share = moved[first]
             other = other if k == first else int(flip[other])
@@ -246,14 +201,15 @@ def _nowhere(truth: np.ndarray, length: np.ndarray, rng: np.random.Generator) ->
     draw = rng.random()
     if draw < 0.5:
         k = int(rng.choice(np.flatnonzero(np.isfinite(truth).any((0, 2)))))
-        between = truth[:, k] + rng.uniform(0.4, 0.6) * (truth[:, int(rng.choice(_neighbours(truth, k, 5)))] - truth[:, k])
-        return between
+        return truth[:, k] + rng.uniform(0.4, 0.6) * (
+            truth[:, int(rng.choice(_neighbours(truth, k, 5)))] - truth[:, k]
+        )
     if draw < 0.7:
         return np.broadcast_to(np.nanmean(centre, axis=0) + rng.normal(0, 100, 2), centre.shape).copy()
     return centre + length[:, None] * (rng.normal(0, 0.35, (1, 2)) + rng.normal(0, 0.05, centre.shape))
 
 
-def _seen(model, labels: LabelSet) -> Observations:  # noqa: ANN001
+def _seen(model, labels: LabelSet) -> Observations:
     return observe(model, labels, understand(labels.keypoints), max_images=10**6)
 
 

@@ -31,17 +31,37 @@ def compare(name: str, target: str, *others: str) -> tuple[Relation, Sides]:
 @pytest.mark.parametrize(
     ("names", "parts", "side", "places"),
     [
-        (["leftear", "Ear_left", "L_Ear", "earL", "earl", "lear", "left ear", "EAR-LEFT"], {"ear"}, "left", set()),
+        (
+            ["leftear", "Ear_left", "L_Ear", "earL", "earl", "lear", "left ear", "EAR-LEFT"],
+            {"ear"},
+            "left",
+            set(),
+        ),
         (["Ohr links", "LinkesOhr", "ohr_li", "linkes_ohr"], {"ear"}, "left", set()),
         (["oreille gauche", "l'oreille gauche", "oreilleGauche"], {"ear"}, "left", set()),
         (["oreja izquierda", "OrejaIzq"], {"ear"}, "left", set()),
         (["orelha esquerda", "orelha_esq"], {"ear"}, "left", set()),
         (["orecchio sinistro", "orecchio_sx"], {"ear"}, "left", set()),
-        (["righteartip", "R_EarTip", "Ohrspitze rechts", "bout de l'oreille droite"], {"ear"}, "right", {"tip"}),
-        (["punta de la oreja derecha", "ponta da orelha direita", "punta orecchio dx"], {"ear"}, "right", {"tip"}),
+        (
+            ["righteartip", "R_EarTip", "Ohrspitze rechts", "bout de l'oreille droite"],
+            {"ear"},
+            "right",
+            {"tip"},
+        ),
+        (
+            ["punta de la oreja derecha", "ponta da orelha direita", "punta orecchio dx"],
+            {"ear"},
+            "right",
+            {"tip"},
+        ),
         (["tailbase", "Tail_base", "tailset", "Schwanzwurzel", "Schwanz-Ansatz"], {"tail"}, "", {"base"}),
         (["base de la queue", "BaseDeLaCola", "base da cauda", "radice_della_coda"], {"tail"}, "", {"base"}),
-        (["bodycentre", "Koerpermitte", "KÖRPERMITTE", "centro del cuerpo", "mouse_center"], {"body"}, "", {"middle"}),
+        (
+            ["bodycentre", "Koerpermitte", "KÖRPERMITTE", "centro del cuerpo", "mouse_center"],
+            {"body"},
+            "",
+            {"middle"},
+        ),
         (["Center", "middle", "milieu"], {"body"}, "", {"middle"}),
         (["hüfteRechts", "hipr", "R_hip", "cadera derecha"], {"hip"}, "right", set()),
         (["œil gauche", "oeil_gauche", "left eye"], {"eye"}, "left", set()),
@@ -139,7 +159,13 @@ def test_the_words_are_anatomy_and_no_alias():
     """A name that only one dataset uses must not be in the word list."""
     text = (resources.files("adaptation") / "data" / "anatomy_words.toml").read_text(encoding="utf-8")
     data = tomllib.loads(text)
-    words = {w for part in data["part"].values() for language in part.values() if isinstance(language, list) for w in language}
+    words = {
+        w
+        for part in data["part"].values()
+        for language in part.values()
+        if isinstance(language, list)
+        for w in language
+    }
     assert not {word for word in words if re.search(r"\d", word)}
     assert not words & {"bcl", "bcr", "tb", "earl", "hipl", "spine1", "obs", "t1"}
     assert {"en", "de", "fr", "es", "pt", "it"} <= set(data["part"]["tail"])
