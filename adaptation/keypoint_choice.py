@@ -229,7 +229,7 @@ def assign(problem: Problem, probabilities: Sequence[np.ndarray]) -> list[int]:
     matrix[rows, columns] = 1
     solved = milp(
         -np.array(gains),
-        constraints=LinearConstraint(matrix, ub=np.ones(len(matrix))),
+        constraints=LinearConstraint(matrix, ub=1),
         integrality=np.ones(len(owners)),
         bounds=Bounds(0, 1),
     )

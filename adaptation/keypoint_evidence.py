@@ -17,12 +17,13 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binom
 
-from adaptation.keypoint_names import Meaning
+from adaptation.keypoint_names import Meaning, understand
 from superset_vocab import LabelRecord, LabelSet, Vocabulary
 from training.metrics import FAR
 
 if TYPE_CHECKING:
     from zoo.model import Model
+    from zoo.results import Predictions
 
 _MARGIN = 0.1  # of the longer side, around the labelled keypoints, as in training
 _FEWEST_VOTES = 8
@@ -134,7 +135,7 @@ def weigh(
         i, j = linear_sum_assignment(cost)
         counts[rows[i], columns[j]] += 1
         annotated[rows] += 1
-    known = np.isfinite(observations.predicted).all(-1).any(0)
+    known = np.asarray(np.isfinite(observations.predicted).all(-1).any(0))
     median = np.full((s, k), np.nan)
     seen = usable.any(0)
     median[seen] = np.nanmedian(np.where(usable, distances, np.nan)[:, seen], axis=0)
@@ -157,8 +158,6 @@ def _side_votes(
     No keypoint needs to be matched for this: of labels and predictions only the mean direction from right
     keypoints to left ones counts, and that of an animal filmed from below is turned round.
     """
-    from adaptation.keypoint_names import understand
-
     left = np.array([meaning.side == "left" for meaning in understand(vocabulary.keypoints)])
     left &= vocabulary.flip_index != np.arange(len(vocabulary))
     if not pairs or not left.any():
@@ -205,7 +204,7 @@ def observe(
     images = [str(record.image) for record in records]
     options = {"batch_size": batch_size, "progress": progress}
     in_box = np.array([not ("tail" in m.parts and "base" not in m.places) for m in meanings])
-    own = [np.isfinite(record.bbox_xywh).all(-1) for record in records]
+    own = [np.asarray(np.isfinite(record.bbox_xywh).all(-1)) for record in records]
     given = free = None
     if model.detector is not None and records:
         boxes = [_boxes(record, in_box) for record in records]
@@ -219,10 +218,11 @@ def observe(
         for n in range(len(record)):
             if not np.isfinite(record.keypoints[n]).any():
                 continue
-            if mine[n] is None:
+            pose = mine[n]
+            if pose is None:
                 n_missed += 1
                 continue
-            poses.append(mine[n])
+            poses.append(pose)
             truth.append(record.keypoints[n])
             record_of.append(chosen[t])
     s, k = len(labels.keypoints), len(model.vocabulary)
@@ -246,8 +246,18 @@ class _Pose:
     origin: str
 
 
-def _candidates(record: LabelRecord, own: np.ndarray, given, free, t: int) -> list[_Pose | None]:
-    """The pose of each labelled animal of an image, or None."""
+def _candidates(
+    record: LabelRecord, own: np.ndarray, given: Predictions | None, free: Predictions | None, t: int
+) -> list[_Pose | None]:
+    """The pose of each labelled animal of image t, or None.
+
+    Args:
+        record: The labels.
+        own: (N,) bool, animals whose box the label has.
+        given: Poses in the labels' boxes.
+        free: Poses of the animals that the model found.
+        t: Which frame of them.
+    """
     found: list[_Pose | None] = [None] * len(record)
     if given is not None:
         found = [_pose(given, t, n, "labels") for n in range(len(record))]
@@ -276,7 +286,7 @@ def _misfit(truth: np.ndarray, pose: _Pose) -> float:
     return typical if typical < pose.length else FAR
 
 
-def _pose(predictions, t: int, n: int, origin: str) -> _Pose | None:
+def _pose(predictions: Predictions, t: int, n: int, origin: str) -> _Pose | None:
     """One predicted animal, or None where there is none."""
     points, confidence = predictions.keypoints[t, n], predictions.confidence[t, n]
     known = np.isfinite(points).all(-1)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from adaptation.keypoint_choice import Problem, Weights, assign, load_weights, pose_problem, share
+from adaptation.keypoint_choice import Problem, Unit, Weights, assign, load_weights, pose_problem, share
 from adaptation.keypoint_evidence import ImageEvidence, Observations, no_images, observe, weigh
 from adaptation.keypoint_names import Meaning, Relation, Sides, mirrored_pairs, understand
 from superset_vocab import InputError, KeypointMap, LabelSet, Vocabulary
@@ -261,7 +261,7 @@ def _kind(meanings: Sequence[Meaning], evidence: ImageEvidence) -> str:
     return "both" if any(meaning.parts or meaning.side for meaning in meanings) else "images"
 
 
-def _name(vocabulary: Vocabulary, unit: Any, candidate: int, member: int) -> str:
+def _name(vocabulary: Vocabulary, unit: Unit, candidate: int, member: int) -> str:
     return vocabulary.keypoints[unit.candidates[candidate][member]]
 
 

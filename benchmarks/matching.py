@@ -236,7 +236,7 @@ def calibration_line(points: Sequence[tuple[float, bool]]) -> str:
     ) / len(points)
     high = confidence >= MIN_CONFIDENCE
     return (
-        f"expected calibration error {error:.3f} over {len(points)} keypoints; {MIN_CONFIDENCE:.0%} and more: "
+        f"calibration error {error:.3f} over {len(points)} keypoints; {MIN_CONFIDENCE:.0%} or more: "
         f"mean confidence {confidence[high].mean():.1%}, right {right[high].mean():.1%} of {high.sum()}"
     )
 

@@ -13,12 +13,16 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from adaptation.keypoint_evidence import ImageEvidence, Observations, observe, weigh
 from adaptation.keypoint_names import Meaning, mirrored_pairs, understand
-from superset_vocab import LabelSet, Vocabulary, load_map, load_vocabulary
+from superset_vocab import LabelSet, Vocabulary, load_map
+
+if TYPE_CHECKING:
+    from zoo.model import Model
 
 CALIBRATION_MAPS = ("MackenzieMausHaus", "EPM", "ChanLab", "treadmill_ole", "animalpose", "ap10k", "webapp")
 REPORT_MAPS = ("Daniel3Mouse", "TwoWhiteMice", "openfield_ole", "synthetic_spine", "synthetic_homecage",
@@ -209,7 +213,7 @@ def _nowhere(truth: np.ndarray, length: np.ndarray, rng: np.random.Generator) ->
     return centre + length[:, None] * (rng.normal(0, 0.35, (1, 2)) + rng.normal(0, 0.05, centre.shape))
 
 
-def _seen(model, labels: LabelSet) -> Observations:
+def _seen(model: Model, labels: LabelSet) -> Observations:
     return observe(model, labels, understand(labels.keypoints), max_images=10**6)
 
 
@@ -231,11 +235,8 @@ def _spoilt(labels: LabelSet, seed: int) -> LabelSet:
 
     rng = np.random.default_rng(seed)
     for record in labels.records:
-        image = cv2.imread(str(record.image))
+        image = np.asarray(cv2.imread(str(record.image)))
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(1, 3)))
         noisy = image * rng.uniform(0.4, 1.2) + rng.normal(0, rng.uniform(2, 14), image.shape)
         cv2.imwrite(str(record.image), np.clip(noisy, 0, 255).astype(np.uint8))
     return labels
-
-
-__all__ = ["Lab", "Pool", "invent", "load_vocabulary", "mouse_pools", "quadruped_pools"]
