@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fakes import SIDE, K, fake_model, square_frame
 
+import hub_cards.dataset_cards
 import zoo
 from app.cli import build_parser, main
 from app.contribute_command import run as run_contribute
@@ -203,6 +204,37 @@ def test_a_dataset_that_exists_is_not_touched(run, tmp_path):
     assert run(*options(source, out, "--yes", *CONTACT))[0] == 0
     code, _, errors = run(*options(source, out, "--yes", *CONTACT))
     assert (code, "remove it, or choose another --out" in errors) == (2, True)
+
+
+def test_nothing_of_somebody_else_s_is_overwritten(run, tmp_path):
+    source, out = make_source(tmp_path / "lab"), tmp_path / "out"
+    out.mkdir()
+    (out / "index.html").write_text("my page")
+    code, _, errors = run(*options(source, out, "--yes", *CONTACT))
+    assert (code, "has files that are no contribution's" in errors) == (2, True)
+    assert (out / "index.html").read_text() == "my page"
+
+
+def test_an_edited_map_is_not_overwritten(run, tmp_path):
+    source, out = make_source(tmp_path / "lab"), tmp_path / "out"
+    run(*options(source, out, *CONTACT))
+    path = out / "keypoint_map.toml"
+    proposed = path.read_text()
+    path.write_text(proposed + "# mine\n")
+    code, _, errors = run(*options(source, out, "--yes", *CONTACT))
+    assert (code, "was edited; follow it with --map" in errors) == (2, True)
+    path.write_text(proposed)
+    assert run(*options(source, out, "--yes", *CONTACT))[0] == 0
+
+
+def test_a_card_that_fails_leaves_no_dataset(run, tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise InputError("no card")
+
+    monkeypatch.setattr(hub_cards.dataset_cards, "render", fail)
+    code, _, errors = run(*options(make_source(tmp_path / "lab"), tmp_path / "out", "--yes", *CONTACT))
+    assert (code, "no card" in errors) == (2, True)
+    assert not (tmp_path / "out" / "dataset").exists()
 
 
 def test_no_contact(run, tmp_path):
