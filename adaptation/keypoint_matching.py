@@ -10,7 +10,7 @@ network a wrong keypoint, a missing one only leaves it untaught.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -251,7 +251,26 @@ def propose(
                 runner_up_probability=float(p[order[0]]),
                 reason=reason,
             )
-    return tuple(proposal for proposal in found if proposal is not None)
+    return _both_or_neither([proposal for proposal in found if proposal is not None], vocabulary)
+
+
+def _both_or_neither(proposals: list[Proposal], vocabulary: Vocabulary) -> tuple[Proposal, ...]:
+    """Refuse one side by place alone where the lab labels the other side too and that is not sure.
+
+    Pairs by name go together anyway. Where names say nothing, a left eye that could as well be the left ear
+    makes a right eye at the same distance no surer.
+    """
+    unsure = {p.runner_up: p for p in proposals if p.target is None}
+    unsure |= {p.best: p for p in proposals if p.target is None}
+    done = []
+    for proposal in proposals:
+        mirror = vocabulary.keypoints[vocabulary.flip_index[vocabulary.index[proposal.best]]]
+        unnamed = proposal.relation == Relation.UNKNOWN and proposal.target is not None
+        if unnamed and mirror != proposal.best and mirror in unsure:
+            why = f"its mirror image {mirror} may be {unsure[mirror].source}, which is not sure enough"
+            proposal = replace(proposal, target=None, reason=why)
+        done.append(proposal)
+    return tuple(done)
 
 
 def _kind(meanings: Sequence[Meaning], evidence: ImageEvidence) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 
 from adaptation.keypoint_evidence import ImageEvidence, Observations, observe, weigh
 from adaptation.keypoint_names import Meaning, mirrored_pairs, understand
-from superset_vocab import LabelSet, Vocabulary, load_map
+from superset_vocab import LabelSet, Vocabulary, load_map, load_vocabulary, project
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -67,6 +67,9 @@ def mouse_pools(scratch: Path, seed: int, n: int = 160) -> list[Pool]:
     import zoo
     from converters.synthetic import LABS, synthesize
 
+    known = _load(scratch / f"mouse{seed}")
+    if known:
+        return known
     model = zoo.load("superanimal_topviewmouse", "compact", "cpu")
     pools = []
     for name in ("wild", "lowered"):
@@ -74,28 +77,53 @@ def mouse_pools(scratch: Path, seed: int, n: int = 160) -> list[Pool]:
         for hard in (False, True):
             seen = _seen(model, _spoilt(labels, seed) if hard else labels)
             pools.append(Pool(model.vocabulary, seen, labels.keypoints))
-    return pools
+    return _save(pools, scratch / f"mouse{seed}")
 
 
 def quadruped_pools(scratch: Path, part: int) -> list[Pool]:
     """Every second of the photographs of Animal-Pose that training held out, also spoilt."""
     import zoo
     from benchmarks.data import need
-    from converters import convert, load_superset
+    from converters import read_labels
     from training.splits import hold_out
 
-    folder = scratch / "animal_pose"
-    if not folder.exists():
-        convert(need("animal_pose"), "animalpose", folder)
-    labels = hold_out(load_superset(folder), 0.1)[1]
+    known = _load(scratch / f"quadruped{part}")
+    if known:
+        return known
+    # The map's dataset name, because the hash that holds out is over names.
+    labels = project(read_labels(need("animal_pose"), dataset="animalpose"), load_map("animalpose"))
+    labels = hold_out(labels, 0.1)[1]
     labels = replace(labels, records=labels.records[part::2])
     model = zoo.load("superanimal_quadruped", "compact", "cpu")
     defined = tuple(t for t in load_map("animalpose").targets.values() if t)
-    spoilt = _spoilt(_copy_images(labels, scratch / f"quadruped{part}"), part)
-    return [
-        Pool(model.vocabulary, _seen(model, labels), defined),
-        Pool(model.vocabulary, _seen(model, spoilt), defined),
-    ]
+    spoilt = _spoilt(_copy_images(labels, scratch / f"spoilt{part}"), part)
+    pools = [Pool(model.vocabulary, _seen(model, each), defined) for each in (labels, spoilt)]
+    return _save(pools, scratch / f"quadruped{part}")
+
+
+def _save(pools: list[Pool], folder: Path) -> list[Pool]:
+    """Keep the pools in a folder, for the next run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, pool in enumerate(pools):
+        seen = pool.observations
+        arrays = {
+            name: getattr(seen, name) for name in ("truth", "predicted", "length", "record", "n_images")
+        }
+        names = {"vocabulary": pool.vocabulary.name, "defined": pool.defined}
+        np.savez(folder / f"pool{i}.npz", **arrays, **names)
+    return pools
+
+
+def _load(folder: Path) -> list[Pool]:
+    """Pools that an earlier run kept; none if there was none."""
+    found = []
+    for path in sorted(folder.glob("pool*.npz")):
+        with np.load(path) as content:
+            arrays = [content[name] for name in ("truth", "predicted", "length", "record")]
+            seen = Observations(*arrays, n_images=int(content["n_images"]))
+            defined = tuple(str(name) for name in content["defined"])
+            found.append(Pool(load_vocabulary(str(content["vocabulary"])), seen, defined))
+    return found
 
 
 def invent(pools: list[Pool], calibration: bool, rng: np.random.Generator, kind: str | None = None) -> Lab:

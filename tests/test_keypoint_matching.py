@@ -179,6 +179,19 @@ def test_left_and_right_go_together():
     assert found[0].confidence == found[1].confidence
 
 
+def test_without_names_one_side_alone_is_not_proposed():
+    """The left one lies between eye and ear, so the right one's eye is doubtful as well."""
+    poses = animals()
+    eye, ear = (poses[:, MOUSE.index[f"left_{part}"]] for part in ("eye", "ear"))
+    truth = np.stack([(eye + ear) / 2, poses[:, MOUSE.index["right_eye"]]], axis=1)
+    noisy = poses + np.random.default_rng(4).normal(0, 2, poses.shape)
+    found = propose(understand(["p0", "p1"]), MOUSE, weigh(seen(truth, noisy), MOUSE))
+    assert [p.target for p in found] == [None, None]
+    assert found[1].reason == "its mirror image left_eye may be p0, which is not sure enough"
+    alone = propose(understand(["p1"]), MOUSE, weigh(seen(truth[:, 1:], noisy), MOUSE))
+    assert alone[0].target == "right_eye"  # a lab that labels one side only, as a horse's "Eye"
+
+
 def test_mirrored_labs_get_no_sides():
     names = ["nose", "ear L", "ear R", "hip L", "hip R", "tailbase"]
     targets = ["nose", "left_ear", "right_ear", "left_hip", "right_hip", "tail_base"]
