@@ -159,7 +159,7 @@ def contribute(request: Request, model: Model | None, matcher_vocabulary: str, p
         )
     name = request.dataset or (followed.dataset if followed else request.source.resolve().stem)
     labels, looked = read_for_validation(request.source, format=request.format, dataset=name)
-    found = inspect(labels, request.source)
+    found = _said(inspect(labels, request.source), request)
     for line in found.lines():
         prompts.say(f"  {line}")
     request = _filled(request, found, prompts)
@@ -192,6 +192,15 @@ def contribute(request: Request, model: Model | None, matcher_vocabulary: str, p
     return Outcome(request.out / PAGE, done, tuple(story.warnings))
 
 
+def _said(found: Inspection, request: Request) -> Inspection:
+    """What was found, or, where the request says it, what it says."""
+    if request.licence:
+        found = replace(found, licence=request.licence, licence_from="--licence")
+    if request.contact:
+        found = replace(found, contact=request.contact, contact_from="--contact")
+    return found
+
+
 def _check_folder(request: Request) -> None:
     """Refuse to write over a dataset, an edited map, or what somebody else left in the folder."""
     out = request.out
@@ -207,10 +216,10 @@ def _check_folder(request: Request) -> None:
 
 def _filled(request: Request, found: Inspection, prompts: Prompts) -> Request:
     """The request with what was found, and what only a person could say."""
-    licence = request.licence or found.licence
+    licence = found.licence
     if licence == UNKNOWN_LICENCE:
         licence = prompts.text("licence of the images and labels, e.g. CC BY 4.0", UNKNOWN_LICENCE)
-    contact = request.contact or found.contact
+    contact = found.contact
     if not contact:
         contact = prompts.text("who answers questions about the dataset (name and address)", "")
     if not contact:

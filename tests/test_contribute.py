@@ -119,6 +119,7 @@ def test_the_whole_way(run, tmp_path):
     code, printed, errors = run(*options(source, out, "--yes", *CONTACT))
     assert (code, errors) == (0, "")
     assert "licence: MIT (from LICENSE)" in printed
+    assert "contact: Ann Example <ann@lab.org> (from --contact)" in printed
     assert "museau -> nose" in printed
     assert "coin <i> -> (none)" in printed
     labels = load_superset(out / "dataset")
