@@ -177,11 +177,12 @@ def contribute(request: Request, model: Model | None, matcher_vocabulary: str, p
     )
     found = replace(found, licence=request.licence, contact=request.contact)
     story = Story(name, found, readable, matching, matching.targets)
+    licence = "" if request.licence == UNKNOWN_LICENCE else request.licence
     write_matching(
-        matching, readable, request.out, licence=request.licence, citation=request.citation,
+        matching, readable, request.out, licence=licence, citation=request.citation,
         keep_map=_is_inside(request.map_name, request.out),
     )  # fmt: skip
-    chosen = followed or matching.keypoint_map(licence=request.licence, citation=request.citation)
+    chosen = followed or matching.keypoint_map(licence=licence, citation=request.citation)
     _follow(story, chosen, request, request.map_name or "")
     _write_page(story, request.out)
     chosen = _decide(story, chosen, request, prompts)
