@@ -1,6 +1,6 @@
 """Keypoint matching: how often proposals are right, how often refused, and whether the confidence is true.
 
-    python -m benchmarks.matching [--plot FILE.png]    the report: tables, and the calibration plot
+    python -m benchmarks.matching [--plot FILE.svg]    the report: tables, and the calibration plot
     python -m benchmarks.matching --fit                makes adaptation/data/matching_weights.toml again
 
 Real laboratories: openfield-Pranav (own names, and hidden), alphatracker (hidden), BrownHorse (Near/Off).
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument(
         "--labs", choices=("real", "invented", "all"), default="all", help="which to report on"
     )
-    parser.add_argument("--plot", type=Path, help="write the calibration plot (.png)")
+    parser.add_argument("--plot", type=Path, help="write the calibration plot (.svg, .png)")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         scratch = chosen.scratch or Path(temporary)
@@ -275,7 +275,7 @@ def draw(points: dict[str, list[tuple[float, bool]]], path: Path) -> None:
         axes.errorbar(x, y, yerr=spread, marker="o", label=f"{method} ({len(found)})", capsize=2)
     axes.set(xlabel="confidence", ylabel="right", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.legend(loc="upper left")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def real_labs(scratch: Path) -> dict[str, tuple[Lab, dict[str, tuple[str, ...]]]]:

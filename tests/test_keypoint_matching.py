@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -445,3 +447,19 @@ def test_an_unsuitable_path(tmp_path):
 
 def test_percent():
     assert [percent(p) for p in (0.999, 0.5, 0.001)] == [">99%", "50%", "<1%"]
+
+
+def test_the_package_stays_light():
+    code = (
+        "import sys, adaptation; assert not {'torch', 'cv2', 'scipy'} & set(sys.modules), sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_public_names():
+    import adaptation
+
+    assert adaptation.match_keypoints is match_keypoints
+    assert set(dir(adaptation)) >= {"Matching", "Proposal", "match_keypoints", "write_matching"}
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = adaptation.nothing
