@@ -17,6 +17,7 @@ from app import (
     contribute_command,
     dataset_commands,
     demo_command,
+    fetch_command,
     match_command,
     predict_command,
     training_commands,
@@ -83,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     check_command.add_to(commands)
     match_command.add_to(commands)
     contribute_command.add_to(commands)
+    fetch_command.add_to(commands)
     training_commands.add_to(commands)
     weights_command.add_to(commands)
     return parser
