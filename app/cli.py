@@ -12,7 +12,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app import dataset_commands, demo_command, predict_command, training_commands, weights_command
+from app import (
+    dataset_commands,
+    demo_command,
+    predict_command,
+    publish_command,
+    training_commands,
+    weights_command,
+)
 from superset_vocab.errors import InputError
 
 _EXTRAS = {"mmengine": "train", "albumentations": "train", "pycocotools": "train", "tensorboard": "train"}
@@ -67,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     dataset_commands.add_to(commands)
     training_commands.add_to(commands)
     weights_command.add_to(commands)
+    publish_command.add_to(commands)
     return parser
 
 
