@@ -17,11 +17,11 @@ from hub_cards.bundles import ANNOTATIONS, FACTS_FILE, Bundle, Content, left_out
 from hub_cards.dataset_cards import UNPUBLISHED, count_rows, dataset_card
 from hub_cards.facts import read_dataset_facts
 from hub_cards.licences import licence_identifier
-from hub_cards.rendering import TAG
 from superset_vocab import InputError, LabelSet
 from superset_vocab.errors import all_problems
 from superset_vocab.files import read_text
 from zoo.model_folder import CARD_FILE
+from zoo.published import TAG
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetCard

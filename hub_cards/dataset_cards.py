@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from hub_cards.coverage import Coverage, coverage
 from hub_cards.facts import DatasetFacts
 from hub_cards.licences import licence_identifiers
-from hub_cards.rendering import TAG, TASK, percent, render, row
+from hub_cards.rendering import TASK, percent, render, row
 from superset_vocab import InputError, LabelSet, Source
 from superset_vocab.provenance import package_version
+from zoo.published import TAG
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetCardData

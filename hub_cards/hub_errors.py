@@ -48,6 +48,11 @@ def explained(repository: str) -> Iterator[None]:
         inner = _root(error)
         if isinstance(inner, HfHubHTTPError):
             raise _refusal(repository, inner) from error
+        if "xet-write-token" in str(inner):
+            raise InputError(
+                f"{repository}: {_hub()} does not take files by Xet, the client's own way of sending them; "
+                f"set HF_HUB_DISABLE_XET=1 and run the same command again ({_one_line(inner)})"
+            ) from error
         raise InputError(
             f"{repository}: the connection to {_hub()} broke off ({_one_line(inner)}); no version was "
             "published. Run the same command again: files that have arrived are not sent again"

@@ -226,6 +226,8 @@ def _plan(
     repository: str, private: bool, version: str, message: str, bundle: Bundle, remote: Remote | None
 ) -> Plan:
     """The files of the next version, or that there is nothing to do."""
+    if version and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):
+        raise InputError(f"version {version!r} is no name of a tag; use letters, digits, . _ -")
     tags = remote.tags if remote else {}
     written = _LINE.findall(remote.changelog) if remote else []
     if remote is not None and written and _same(bundle, remote):
@@ -234,8 +236,6 @@ def _plan(
                 f"{repository}: nothing has changed since {written[0]}; there is no {version} to make"
             )
         return Plan(repository, private, written[0], bundle, {}, (), remote, unchanged=True)
-    if version and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):
-        raise InputError(f"version {version!r} is no name of a tag; use letters, digits, . _ -")
     if version in tags or version in ("main", *written):
         raise InputError(f"{repository}: version {version} exists and is never overwritten; choose another")
     numbers = [int(name[1:]) for name in (*tags, *written) if re.fullmatch(r"v\d+", name)]

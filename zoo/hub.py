@@ -59,6 +59,46 @@ class _File:
                 raise InputError(f"{self}: {name!r} is no name of a {what} on the Hub; check it")
 
 
+@dataclass(frozen=True)
+class Found:
+    """A public model repository that a search found.
+
+    Attributes:
+        repository: "owner/name".
+        tags: What its card says it is about.
+        updated: Day of its last commit, "2026-11-24"; "" if the Hub does not say.
+    """
+
+    repository: str
+    tags: tuple[str, ...]
+    updated: str
+
+
+def search(tag: str) -> list[Found]:
+    """The public models on the Hub that have a tag, sorted by name.
+
+    Raises:
+        NotReachableError: If the Hub cannot be reached.
+        InputError: If it answers with something else.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
+    from huggingface_hub.utils import get_session
+
+    try:
+        # Once without the client's five retries, so that without a network one fails at once.
+        get_session().head(constants.ENDPOINT, timeout=_answer_seconds())
+        infos = list(HfApi().list_models(filter=tag, full=True))
+    except (HTTPError, OSError, RuntimeError) as error:
+        kind, reason = _diagnosis(error)
+        raise kind(f"models with the tag {tag}: {reason}") from error
+    found = [
+        Found(info.id, tuple(info.tags or ()), f"{info.last_modified:%Y-%m-%d}" if info.last_modified else "")
+        for info in infos
+    ]
+    return sorted(found, key=lambda one: one.repository)
+
+
 def check_repository(name: str, place: str = "") -> None:
     """Refuse what cannot be the name of a repository.
 

@@ -18,6 +18,8 @@ from zoo.hub import fetch
 from zoo.model_folder import SPEC_FILE, check_folder_spec
 
 SCHEME = "hf://"
+TAG = "superanimal-zoo"
+"""The tag of every model that this package publishes, by which it is found on the Hub."""
 _DATASETS = "datasets/"
 _ADDRESS = re.compile(r"(?P<repository>[^@/\s]+/[^@/\s]+)(@(?P<revision>[^@\s]+))?")
 
