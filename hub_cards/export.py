@@ -78,9 +78,10 @@ def _preview(spec: ModelSpec, example: Path | None) -> np.ndarray | None:
     else:
         return None
     predictions = zoo.load(spec.name, spec.variant, device="cpu").predict(image)
-    if not predictions.n_individuals:
-        raise InputError(f"{example or 'the rendered image'}: the model finds no animal in it; take another")
-    return draw_frame(image, predictions, 0)
+    drawn = draw_frame(image, predictions, 0)
+    if (drawn == image).all():
+        raise InputError(f"{example}: the model finds no animal in it that could be drawn; take another")
+    return drawn
 
 
 def _rendered_mouse() -> np.ndarray:

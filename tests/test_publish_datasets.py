@@ -47,10 +47,11 @@ def dataset(folder: Path, licence: str = "CC BY 4.0") -> Path:
 
 
 def refusal(said: Said) -> str:
+    """What a refused call ends with."""
     assert said.status == 2
-    assert said.err.startswith("zoo: error: ")
+    assert said.err.count("zoo: error: ") == 1
     assert "Traceback" not in said.err
-    return said.err
+    return said.err.partition("zoo: error: ")[2]
 
 
 def read(client: HubClient, name: str) -> dict:
@@ -192,3 +193,42 @@ def test_a_tampered_dataset_is_refused(hub: UploadHub, client: HubClient, tmp_pa
     assert "annotations.json is not the file" in tampered("annotations.json", labels)
     assert "line 1 is not a digest and the name" in tampered("SHA256SUMS", b"0" * 64 + b"  ../../x\n")
     assert tampered("README.md", good["README.md"] + b"A word more.\n") == ""
+
+
+def test_two_writers_at_once(hub: UploadHub, client: HubClient, tmp_path: Path) -> None:
+    """While one is about to commit, the other publishes: the first is refused, nothing is lost."""
+    ours, theirs = dataset(tmp_path / "ours"), dataset(tmp_path / "theirs")
+    write_image(theirs / "examples" / "a b.png", seed=7)
+    publish = ("--repo", "ann/both")
+    for n_before in (0, 1):  # a new repository, and one with a version
+        with HubClient(hub.endpoint, tmp_path / "hf") as other:
+            done: list[Said] = []
+            hub.uploads.before_commit = [
+                lambda: done.append(other.zoo("publish", theirs, *publish, token=ANN))  # noqa: B023
+            ]
+            line = refusal(client.zoo("publish", ours, *publish, token=ANN)).splitlines()[-1]
+        assert "somebody else published to it meanwhile" in line
+        assert done[0].status == 0
+        held = hub.repositories["datasets/ann/both"]
+        assert len(held.tags) == n_before + 1
+        newest = held.commits[held.refs["main"]]
+        assert newest["examples/a b.png"] == (theirs / "examples" / "a b.png").read_bytes()
+        write_image(theirs / "examples" / "a b.png", seed=8)
+    assert client.zoo("publish", ours, *publish, token=ANN).out.splitlines()[-2].endswith("ann/both@v3")
+    assert b"[3 images, 3 animals" in held.commits[held.refs["v1"]]["CHANGELOG.md"]
+
+
+def test_a_hub_without_xet_and_no_hub_at_all(hub: UploadHub, tmp_path: Path) -> None:
+    """The client's default protocol, where the Hub does not speak it; and a network that is gone."""
+    publish = ("publish", dataset(tmp_path), "--repo", "ann/xet")
+    with HubClient(hub.endpoint, tmp_path / "hf", HF_HUB_DISABLE_XET="0") as client:
+        said = client.zoo(*publish, token=ANN)
+        line = said.err.splitlines()[-1]
+        assert said.status == 2
+        assert "set HF_HUB_DISABLE_XET=1 and run the same command again" in line
+        assert "secret" not in said.err
+    with HubClient("http://127.0.0.1:9", tmp_path / "hf") as client:
+        line = refusal(client.zoo(*publish, token=ANN))
+        assert "the connection to http://127.0.0.1:9 broke off" in line
+        assert "cannot be reached" in refusal(client.zoo("models", "--remote"))
+        assert "cannot be reached" in read(client, "hf://ann/two-mice")["error"]
