@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 
 def model_bundle(folder: Path, evaluations: Sequence[Path]) -> Bundle:
     """Check a model's folder and collect what is published of it; see `hub_cards.bundles.read_bundle`."""
+    import zoo
+
     spec = read_model_folder(folder)
     weights = _check_weights(folder, spec)
+    zoo.load(folder, device="cpu", detector=None if spec.bottom_up else _local_detector(spec))
     content = _record(folder, evaluations)
     record = read_record(content, str(folder / RECORD_FILE), spec.pose.weights.sha256)
     facts = _facts(folder)
@@ -102,6 +105,11 @@ def _check_network(folder: Path, part: NetworkSpec, name: str) -> None:
         network = build(part.network, **part.options) if name == "pose" else build_detector(part)[0]
     if problems := mismatches(network, tensors):
         raise all_problems(f"{path} does not fit the network {part.network} ({name})", problems)
+
+
+def _local_detector(spec: ModelSpec) -> str:
+    """A detector that lies in the folder; "none" where all are on the Hub, which is not asked for them."""
+    return next((name for name, part in spec.detectors.items() if part.weights.is_local), "none")
 
 
 def _record(folder: Path, evaluations: Sequence[Path]) -> Any:
