@@ -20,6 +20,7 @@ from app import (
     fetch_command,
     match_command,
     predict_command,
+    publish_command,
     training_commands,
     weights_command,
 )
@@ -87,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     fetch_command.add_to(commands)
     training_commands.add_to(commands)
     weights_command.add_to(commands)
+    publish_command.add_to(commands)
     return parser
 
 

@@ -23,6 +23,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     _add_predict(commands)
     models = commands.add_parser("models", help="list the published models")
     models.add_argument("--long", action="store_true", help="with licence, training data and evaluation")
+    models.add_argument("--remote", action="store_true", help="those that others published to the Hub")
     models.set_defaults(run=list_models)
 
 
@@ -102,9 +103,11 @@ def load_chosen(arguments: argparse.Namespace) -> Model:
 
 
 def list_models(arguments: argparse.Namespace) -> int:
-    """Print the catalogue."""
+    """Print the catalogue, or what the Hub has with our tag."""
     import zoo
 
+    if arguments.remote:
+        return _list_remote(arguments.long)
     for spec in zoo.list_models():
         mark = " (default)" if spec.default else ""
         print(f"{spec.name}  {spec.variant}{mark}  {spec.summary}")
@@ -114,6 +117,21 @@ def list_models(arguments: argparse.Namespace) -> int:
             )
             print("".join(f"    trained on: {source}\n" for source in spec.training_data), end="")
             print("".join(f"    {key}: {value}\n" for key, value in spec.evaluation.items()), end="")
+    return 0
+
+
+def _list_remote(with_tags: bool) -> int:
+    """Print the models on the Hub that were published with this package."""
+    from zoo.hub import search
+    from zoo.published import TAG, Address
+
+    found = search(TAG)
+    for one in found:
+        print(f"{Address(one.repository)}  {one.updated}")
+        if with_tags:
+            print(f"    {', '.join(one.tags)}")
+    if not found:
+        print("none yet")
     return 0
 
 

@@ -11,14 +11,39 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hub_cards.dataset_cards import dataset_card
-    from hub_cards.facts import DatasetFacts
+    from hub_cards.datasets import load_dataset
+    from hub_cards.export import export_model
+    from hub_cards.facts import DatasetFacts, ModelFacts, TrainingSet
+    from hub_cards.model_cards import model_card
+    from hub_cards.publish import Plan, Published, plan_version, publish_plan
 
 _HOMES = {
     "DatasetFacts": "hub_cards.facts",
+    "ModelFacts": "hub_cards.facts",
+    "Plan": "hub_cards.publish",
+    "Published": "hub_cards.publish",
+    "TrainingSet": "hub_cards.facts",
     "dataset_card": "hub_cards.dataset_cards",
+    "export_model": "hub_cards.export",
+    "load_dataset": "hub_cards.datasets",
+    "model_card": "hub_cards.model_cards",
+    "plan_version": "hub_cards.publish",
+    "publish_plan": "hub_cards.publish",
 }
 
-__all__ = ["DatasetFacts", "dataset_card"]
+__all__ = [
+    "DatasetFacts",
+    "ModelFacts",
+    "Plan",
+    "Published",
+    "TrainingSet",
+    "dataset_card",
+    "export_model",
+    "load_dataset",
+    "model_card",
+    "plan_version",
+    "publish_plan",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 from hub_cards.coverage import Coverage, coverage
 from hub_cards.facts import DatasetFacts
 from hub_cards.licences import licence_identifiers
-from hub_cards.rendering import TAG, TASK, percent, render
+from hub_cards.rendering import TASK, percent, render, row
 from superset_vocab import InputError, LabelSet, Source
 from superset_vocab.provenance import package_version
+from zoo.published import TAG
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetCardData
 
+UNPUBLISHED = "hf://ORG/NAME@REVISION"
+"""Stands in a card for the address that the dataset will have; publishing puts that in its place."""
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -46,11 +49,16 @@ def dataset_card(labels: LabelSet, facts: DatasetFacts) -> str:
         shares=[[percent(count.fraction[k]) for count in counts] for k in range(len(labels.keypoints))],
         mappings=[_mapping(count.source) for count in counts],
         unlabelled=_never_annotated(labels, counts),
-        n_images=len(labels),
-        n_instances=labels.n_instances,
+        count_rows=count_rows(labels),
+        address=UNPUBLISHED,
         operations=labels.operations,
         version=package_version(),
     )
+
+
+def count_rows(labels: LabelSet) -> list[str]:
+    """The lines of a card that say how much there is; by them a card is known to be of these labels."""
+    return [row(["images", len(labels)]), row(["labelled animals", labels.n_instances])]
 
 
 def _metadata(labels: LabelSet, facts: DatasetFacts) -> DatasetCardData:

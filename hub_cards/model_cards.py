@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from hub_cards.facts import ModelFacts, TrainingSet
 from hub_cards.licences import licence_identifier
-from hub_cards.rendering import TAG, TASK, render
+from hub_cards.rendering import TASK, render
 from hub_cards.run_record import Errors, Evaluation, RunRecord
 from superset_vocab import InputError, load_map, load_vocabulary
 from superset_vocab.errors import all_problems
 from superset_vocab.keypoint_map import list_maps
 from superset_vocab.provenance import package_version
+from zoo.published import TAG
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData

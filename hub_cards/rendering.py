@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from huggingface_hub import CardData
     from jinja2 import Environment
 
-TAG = "superanimal-zoo"
-"""The tag by which `zoo models --remote` finds models on the Hub."""
 TASK = "keypoint-detection"
 
 

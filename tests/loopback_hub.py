@@ -6,10 +6,11 @@
         hub.asked("GET", "model.pt")                        # the requests that came
 
 It answers what the client asks of the real Hub: `/{repository}/resolve/{revision}/{file}` with commit, ETag
-and size in the headers, and `/api/models/{repository}[/revision/{revision}]`. As there, weight files are not
-served by the Hub itself: it redirects to a storage of another address (another port here), where ranges of a
-file can be asked for. Switches make it fail the way networks do. A new endpoint is one more method of
-`_HubHandler` and one more line in its `routes`.
+and size in the headers, `/api/models/{repository}[/revision/{revision}]`, its tree and its refs, the same for
+data sets (whose names here begin with "datasets/"), and a search. Writing is in `loopback_hub_upload`. As
+there, weight files are not served by the Hub itself: it redirects to a storage of another address (another
+port here), where ranges of a file can be asked for. Switches make it fail the way networks do. A new
+endpoint is one more method of `_HubHandler` and one more line in its `routes`.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-_STORED = (".pt", ".safetensors", ".h5", ".bin")  # what the Hub keeps as large files, by its .gitattributes
+import yaml
+
+# What the Hub keeps as large files, by its .gitattributes.
+_STORED = (".pt", ".safetensors", ".h5", ".bin", ".png", ".jpg")
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,14 @@ class Repository:
     Attributes:
         commits: Commit hash -> path -> content.
         refs: Branch or tag -> commit hash.
+        tags: Those of the refs that are tags.
         gated: Only who has been let in may download; nobody has.
         token: The only token that sees the repository; "" for a public one.
     """
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
+    tags: set[str] = field(default_factory=set)
     gated: bool = False
     token: str = ""
 
@@ -94,6 +100,10 @@ class Switches:
 class LoopbackHub:
     """A Hub on 127.0.0.1, serving until the end of its `with` block."""
 
+    def handlers(self) -> tuple[type[_Handler], type[_Handler]]:
+        """What answers at the Hub's and at the storage's address."""
+        return _HubHandler, _StorageHandler
+
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.stored: dict[str, bytes] = {}
@@ -101,7 +111,7 @@ class LoopbackHub:
         self.requests: list[Asked] = []
         self.closing = threading.Event()
         self._lock = threading.Lock()
-        self._servers = [_Server(self, handler) for handler in (_HubHandler, _StorageHandler)]
+        self._servers = [_Server(self, handler) for handler in self.handlers()]
         self.endpoint, self.storage = (server.address for server in self._servers)
 
     def __enter__(self) -> LoopbackHub:
@@ -195,6 +205,17 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         self.answer(404, json_body={"error": f"no route for {self.command} {path}"})
 
+    def _read_body(self) -> bytes:
+        """The request's body, whose length is stated or which comes in chunks."""
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
     do_GET = do_HEAD = do_POST = do_PUT = _route  # noqa: N815 - the names that http.server calls
 
     def answer(
@@ -234,11 +255,15 @@ class _Handler(BaseHTTPRequestHandler):
 class _HubHandler(_Handler):
     """The Hub proper: what there is, not the large files themselves."""
 
-    _REPOSITORY = r"(?P<repository>[^/]+/[^/]+)"
+    _REPOSITORY = r"(?P<repository>(?:datasets/)?[^/]+/[^/]+)"
+    API = r"/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)"
     routes = (
         ("GET HEAD", rf"/{_REPOSITORY}/resolve/(?P<revision>[^/]+)/(?P<file>.+)", "resolve"),
-        ("GET", rf"/api/models/{_REPOSITORY}/revision/(?P<revision>[^/]+)", "model"),
-        ("GET", rf"/api/models/{_REPOSITORY}", "model"),
+        ("GET", rf"{API}/revision/(?P<revision>[^/]+)", "info"),
+        ("GET", rf"{API}/tree/(?P<revision>[^/]+)", "tree"),
+        ("GET", rf"{API}/refs", "refs"),
+        ("GET", API, "info"),
+        ("GET", r"/api/models", "search"),
         ("GET", r"/api/agent-harnesses", "harnesses"),
     )
 
@@ -262,16 +287,40 @@ class _HubHandler(_Handler):
             headers["Location"] = f"{self.server.hub.storage}/{digest}/{self.file}"
             self.answer(302, headers)
         else:
-            blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()  # git's own name for it
+            blob = git_name(content)
             self.answer(200, {**headers, "ETag": f'"{blob}"', "Accept-Ranges": "bytes"}, content)
 
-    def model(self, repository: str, revision: str = "main") -> None:
+    def info(self, kind: str, name: str, revision: str = "main") -> None:
         """What is in a repository."""
-        held, commit = self._commit(repository, revision)
+        held, commit = self._commit(repository_key(kind, name), revision)
         if held is not None and commit is not None:
-            siblings = [{"rfilename": name} for name in sorted(held.commits[commit])]
-            about = {"id": repository, "modelId": repository, "sha": commit, "siblings": siblings, "tags": []}
-            self.answer(200, json_body={**about, "private": bool(held.token), "gated": held.gated})
+            self.answer(200, json_body=_about(name, held, commit))
+
+    def tree(self, kind: str, name: str, revision: str) -> None:
+        """The files of a revision, with what they hash to."""
+        held, commit = self._commit(repository_key(kind, name), revision)
+        if held is not None and commit is not None:
+            self.answer(200, json_body=[_entry(*file) for file in sorted(held.commits[commit].items())])
+
+    def refs(self, kind: str, name: str) -> None:
+        """Branches and tags."""
+        held, _ = self._commit(repository_key(kind, name), "main")
+        if held is not None:
+            found: dict[str, list[dict[str, str]]] = {"branches": [], "converts": [], "tags": []}
+            for ref, commit in held.refs.items():
+                group, place = ("tags", "tags") if ref in held.tags else ("branches", "heads")
+                found[group].append({"name": ref, "ref": f"refs/{place}/{ref}", "targetCommit": commit})
+            self.answer(200, json_body=found)
+
+    def search(self) -> None:
+        """The public models that have all the tags asked for."""
+        wanted = set(parse_qs(urlsplit(self.path).query).get("filter", []))
+        found = [
+            _about(name, held, held.refs["main"])
+            for name, held in sorted(self.server.hub.repositories.items())
+            if not name.startswith("datasets/") and not held.token
+        ]
+        self.answer(200, json_body=[about for about in found if wanted <= set(about["tags"])])
 
     def harnesses(self) -> None:
         """None; the client asks once a day, and waits long for it where nobody answers."""
@@ -294,6 +343,49 @@ class _HubHandler(_Handler):
     def _refuse(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         errors = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {}), **(headers or {})}
         self.answer(status, errors, json_body={"error": message})
+
+
+def repository_key(kind: str, name: str) -> str:
+    """The name under which a repository is kept: models by their own, data sets below "datasets/"."""
+    return name if kind == "models" else f"datasets/{name}"
+
+
+def git_name(content: bytes) -> str:
+    """Git's own name for a file."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def is_large(file: str) -> bool:
+    """Whether the Hub keeps a file in its storage."""
+    return file.endswith(_STORED)
+
+
+def card_metadata(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The metadata of a repository's card, {} without one."""
+    found = re.match(r"---\n(.*?)\n---\n", files.get("README.md", b"").decode(), re.DOTALL)
+    return yaml.safe_load(found[1]) if found else {}
+
+
+def _about(name: str, held: Repository, commit: str) -> dict[str, Any]:
+    """What the Hub says of a repository; its tags are the card's, and its licence."""
+    files, card = held.commits[commit], card_metadata(held.commits[commit])
+    tags = [*card.get("tags", []), *([f"license:{card['license']}"] if "license" in card else [])]
+    about = {
+        "id": name,
+        "modelId": name,
+        "sha": commit,
+        "siblings": [{"rfilename": n} for n in sorted(files)],
+    }
+    about |= {"private": bool(held.token), "gated": held.gated, "tags": tags, "cardData": card}
+    return about | {"pipeline_tag": card.get("pipeline_tag"), "lastModified": "2026-11-24T15:00:00.000Z"}
+
+
+def _entry(path: str, content: bytes) -> dict[str, Any]:
+    """A file in a tree."""
+    entry: dict[str, Any] = {"type": "file", "path": path, "size": len(content), "oid": git_name(content)}
+    if is_large(path):
+        entry["lfs"] = {"oid": _sha256(content), "size": len(content), "pointerSize": 134}
+    return entry
 
 
 class _StorageHandler(_Handler):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import converters
+import hub_cards
 import superset_vocab
 import training
 import zoo
@@ -17,7 +18,7 @@ from zoo.networks import build
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("package", [converters, superset_vocab, training, zoo])
+@pytest.mark.parametrize("package", [converters, hub_cards, superset_vocab, training, zoo])
 def test_public_names_exist(package):
     assert len(set(package.__all__)) == len(package.__all__) > 0
     for name in package.__all__:

@@ -65,7 +65,8 @@ def load(
 
     Args:
         name: For example "superanimal_topviewmouse"; `list_models` has them all. Or the path of a model's
-            folder, as `zoo finetune` writes it.
+            folder, as `zoo finetune` writes it. Or "hf://owner/name@revision", a model that somebody
+            published to the Hugging Face Hub with `zoo publish`.
         variant: Which network, e.g. "hrnet_w32" or "compact" (embedded, needs no download).
         device: "auto" (a CUDA device if there is one, else the processor), "cpu", "cuda" or "cuda:1".
         weights: File to take the pose network's weights from, a published .pt or a .safetensors.
@@ -81,9 +82,13 @@ def load(
     """
     from zoo.catalogue import find_model
     from zoo.model_folder import folder_of, read_model_folder
+    from zoo.published import SCHEME, read_published
 
     folder = folder_of(name)
-    spec = None if folder is None else read_model_folder(folder)
+    if isinstance(name, str) and name.startswith(SCHEME):
+        spec = read_published(name)
+    else:
+        spec = None if folder is None else read_model_folder(folder)
     if spec is None:
         find_model(str(name), variant)  # a misspelt name is said before torch is imported
     from zoo.loading import Request, load_model

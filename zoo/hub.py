@@ -12,13 +12,13 @@ Every failure is an `InputError` that says what to do: without a network there i
 from __future__ import annotations
 
 import errno
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from superset_vocab.errors import InputError
+from zoo.checksums import sha256_of
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -52,20 +52,73 @@ class _File:
         Raises:
             InputError: If repository, file or revision cannot be a name on the Hub.
         """
-        from huggingface_hub.errors import HFValidationError
-        from huggingface_hub.utils import validate_repo_id
-
-        try:
-            validate_repo_id(self.repository)
-            valid = "/" in self.repository  # old repositories without an owner are not for models of ours
-        except HFValidationError:
-            valid = False
-        if not valid:
-            raise InputError(f"{self}: {self.repository!r} is no name of a repository; want owner/name")
+        check_repository(self.repository, f"{self}: ")
         for what, name in (("file", self.file), ("revision", self.revision)):
             path = PurePosixPath(name)
             if not name or "\\" in name or path.is_absolute() or ".." in path.parts:
                 raise InputError(f"{self}: {name!r} is no name of a {what} on the Hub; check it")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A public model repository that a search found.
+
+    Attributes:
+        repository: "owner/name".
+        tags: What its card says it is about.
+        updated: Day of its last commit, "2026-11-24"; "" if the Hub does not say.
+    """
+
+    repository: str
+    tags: tuple[str, ...]
+    updated: str
+
+
+def search(tag: str) -> list[Found]:
+    """The public models on the Hub that have a tag, sorted by name.
+
+    Raises:
+        NotReachableError: If the Hub cannot be reached.
+        InputError: If it answers with something else.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
+    from huggingface_hub.utils import get_session
+
+    try:
+        # Once without the client's five retries, so that without a network one fails at once.
+        get_session().head(constants.ENDPOINT, timeout=_answer_seconds())
+        infos = list(HfApi().list_models(filter=tag, full=True))
+    except (HTTPError, OSError, RuntimeError) as error:
+        kind, reason = _diagnosis(error)
+        raise kind(f"models with the tag {tag}: {reason}") from error
+    found = [
+        Found(info.id, tuple(info.tags or ()), f"{info.last_modified:%Y-%m-%d}" if info.last_modified else "")
+        for info in infos
+    ]
+    return sorted(found, key=lambda one: one.repository)
+
+
+def check_repository(name: str, place: str = "") -> None:
+    """Refuse what cannot be the name of a repository.
+
+    Args:
+        name: "owner/name"; old repositories without an owner are not for models of ours.
+        place: Begin of the message.
+
+    Raises:
+        InputError: If it is none.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+        valid = "/" in name
+    except HFValidationError:
+        valid = False
+    if not valid:
+        raise InputError(f"{place}{name!r} is no name of a repository; want owner/name")
 
 
 def fetch(repository: str, file: str, revision: str, sha256: str = "") -> Path:
@@ -90,11 +143,11 @@ def fetch(repository: str, file: str, revision: str, sha256: str = "") -> Path:
     """
     wanted = _File(repository, file, revision)
     path = cached(repository, file, revision)
-    if path is not None and sha256 and _sha256(path) == sha256.lower():
+    if path is not None and sha256 and sha256_of(path) == sha256.lower():
         return path
     if path is None or not _COMMIT.fullmatch(revision):
         path = _download(wanted, is_cached=path is not None)
-    if sha256 and (found := _sha256(path)) != sha256.lower():
+    if sha256 and (found := sha256_of(path)) != sha256.lower():
         real = path.resolve()  # the cache has links to it; without it they count as absent
         raise InputError(
             f"{wanted}: the downloaded file is damaged or not the published one (sha256 {found[:12]}…, "
@@ -122,13 +175,33 @@ def cached(repository: str, file: str, revision: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def _sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+def fetch_snapshot(repository: str, revision: str, kind: str = "model") -> Path:
+    """All files of a repository at a revision, from the cache or downloaded.
+
+    Args:
+        repository: "owner/name".
+        revision: Branch, tag or commit.
+        kind: "model" or "dataset".
+
+    Returns:
+        The folder in the cache; not to be changed.
+
+    Raises:
+        NotReachableError, InputError: As `fetch`.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
+
+    wanted = _File(repository, "its files", revision)
+    wanted.check()
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the cache") from error
+        found = snapshot_download(
+            repository, repo_type=kind, revision=revision, etag_timeout=_answer_seconds()
+        )
+    except (HTTPError, OSError, RuntimeError) as error:
+        failed, reason = _diagnosis(error)
+        raise failed(f"{wanted}: {reason}") from error
+    return Path(found)
 
 
 def _download(wanted: _File, is_cached: bool) -> Path:

@@ -23,7 +23,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from superset_vocab import InputError, load_vocabulary
+from superset_vocab import InputError, Vocabulary, load_vocabulary
 from superset_vocab.errors import all_problems
 from zoo.bottom_up import BottomUpPose
 from zoo.catalogue import ModelSpec, NetworkSpec, WeightsSpec, find_model, suggest, variants_of
@@ -107,13 +107,7 @@ def load_model(request: Request) -> Model:
         runner = BottomUpPose(network, skeleton=vocabulary.bones, device=device, **pose.spec.input)
         name, found = "", None
     else:
-        runner = TopDownPose(
-            network,
-            flip_index=vocabulary.flip_index,
-            untrained=[vocabulary.index[name] for name in pose.spec.untrained],
-            device=device,
-            **pose.spec.input,
-        )
+        runner = _top_down(network, pose.spec, vocabulary, device)
         name, found = _load_detector(request, detector, device, weights)
     return Model(
         spec=spec,
@@ -125,6 +119,22 @@ def load_model(request: Request) -> Model:
         weights=weights,
         device=str(device),
     )
+
+
+def _top_down(
+    network: nn.Module, spec: NetworkSpec, vocabulary: Vocabulary, device: torch.device
+) -> TopDownPose:
+    """What runs the network on crops; options that it does not know are an error."""
+    try:
+        return TopDownPose(
+            network,
+            flip_index=vocabulary.flip_index,
+            untrained=[vocabulary.index[name] for name in spec.untrained],
+            device=device,
+            **spec.input,
+        )
+    except TypeError as error:
+        raise InputError(f"pose input: {error}") from error
 
 
 def _choose_pose(request: Request, files: Files) -> tuple[ModelSpec, Part]:

@@ -19,10 +19,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from superset_vocab import list_vocabularies, load_vocabulary
 from superset_vocab.errors import InputError, all_problems
 from superset_vocab.files import atomic_path, make_folder, read_text, write_json
 from superset_vocab.toml_text import toml_table
 from zoo.catalogue import ModelSpec, NetworkSpec, WeightsSpec, parse_spec
+from zoo.checksums import SUMS_FILE, check_sums
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,19 +64,61 @@ def read_model_folder(folder: Path) -> ModelSpec:
             f"{folder}: {what}; give a folder that `zoo finetune` wrote, or a name of `zoo models`"
         )
     spec = parse_spec(str(path), read_text(path))
-    problems = []
-    for part in (spec.pose, *spec.detectors.values()):
-        file = part.weights.file
-        if not part.weights.is_local:
-            continue
-        if file != Path(file).name or file in ("", ".", ".."):
-            problems.append(f"weights file {file!r} is a path; it must be the name of a file in the folder")
-        elif not (folder / file).is_file():
-            problems.append(f"weights file {file!r} is missing; copy the folder again, completely")
+    files = check_folder_spec(str(path), spec)
+    problems = [
+        f"weights file {file!r} is missing; copy the folder again, completely"
+        for file in files
+        if not (folder / file).is_file()
+    ]
     if problems:
-        raise all_problems(str(path), sorted(set(problems)))
+        raise all_problems(str(path), problems)
+    if (folder / SUMS_FILE).is_file():  # it was published: nothing in it may have been changed since
+        check_sums(folder, [SPEC_FILE, *files])
     detectors = {name: _in_folder(part, folder) for name, part in spec.detectors.items()}
     return replace(spec, pose=_in_folder(spec.pose, folder), detectors=detectors)
+
+
+def check_folder_spec(what: str, spec: ModelSpec) -> list[str]:
+    """Check what a stranger's model.toml could misuse: file names, the vocabulary and its size.
+
+    Args:
+        what: Name of the spec's file, for messages.
+        spec: As read.
+
+    Returns:
+        The names of the weights files that lie in the folder, sorted.
+
+    Raises:
+        InputError: Lists every weights file that is not in the same folder, a vocabulary that is not one of
+            the package, and a network that has not one channel for each of its keypoints.
+    """
+    parts = (spec.pose, *spec.detectors.values())
+    files = sorted({part.weights.file for part in parts if part.weights.is_local})
+    problems = [
+        f"weights file {file!r} is a path; it must be the name of a file in the folder"
+        for file in files
+        if file != Path(file).name or file in ("", ".", "..") or "\\" in file
+    ]
+    if spec.vocabulary not in list_vocabularies():
+        problems.append(f"vocabulary {spec.vocabulary!r} is none of {', '.join(list_vocabularies())}")
+    else:
+        vocabulary = load_vocabulary(spec.vocabulary)
+        n_channels = _n_channels(spec.pose)
+        if n_channels != len(vocabulary):
+            problems.append(
+                f"the network has {n_channels} keypoints, the vocabulary {spec.vocabulary} {len(vocabulary)}"
+            )
+        unknown = sorted(set(spec.pose.untrained) - set(vocabulary.keypoints))
+        problems += [f"untrained names {name!r}, which is no keypoint of it" for name in unknown]
+    if problems:
+        raise all_problems(what, problems)
+    return files
+
+
+def _n_channels(pose: NetworkSpec) -> object:
+    """How many keypoints a pose network is built with, by its options."""
+    outputs = pose.options.get("outputs")
+    return outputs.get("heatmaps") if isinstance(outputs, dict) else pose.options.get("n_keypoints")
 
 
 def write_model_folder(

@@ -60,6 +60,12 @@ class TopDownPose:
             for what, (name, known) in chosen.items()
             if name not in known
         ]
+        numbers = {"size": (size, int), "stride": (stride, int), "context": (context, (int, float))}
+        problems += [
+            f"{what} is {value!r}, want a number above 0"
+            for what, (value, kind) in numbers.items()
+            if isinstance(value, bool) or not isinstance(value, kind) or not value > 0
+        ]
         if problems:
             raise all_problems("pose input", problems)
         self.network, self.device = network, torch.device(device)

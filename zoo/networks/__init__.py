@@ -49,3 +49,7 @@ def build(name: str, **options: Any) -> nn.Module:
         return chosen(**options)
     except TypeError as error:
         raise InputError(f"network {name!r}: {error}") from error
+    except (KeyError, IndexError, RuntimeError, ZeroDivisionError) as error:
+        # Options come from data files, which strangers may have written.
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"network {name!r} cannot be built with {options} ({what})") from error

@@ -1,0 +1,303 @@
+"""Publishing a model's or a dataset's folder to the Hugging Face Hub, as a new version, in one commit.
+
+    plan = plan_version(Path("my-model"), "my-lab/my-model")
+    print(plan.describe())
+    publish_plan(plan).address          # "hf://my-lab/my-model@v1"
+
+A version is a commit on main with a tag that is never moved, and a line in CHANGELOG.md; older versions stay
+as they are. The commit names the parent that the plan was made from: if somebody else commits meanwhile, the
+Hub refuses it. What broke off is taken up by the next call: large files that have arrived are not sent again,
+and a commit that has not got its tag yet gets it.
+
+All traffic and tokens are those of `huggingface_hub` (HF_TOKEN or `hf auth login`; HF_ENDPOINT;
+HF_HUB_DISABLE_XET for a Hub that does not speak Xet). No token is passed on or logged here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hub_cards.bundles import ANNOTATIONS, CHANGELOG, Bundle, Content, read_bundle
+from hub_cards.hub_errors import ConflictError, explained, require_token
+from superset_vocab import InputError
+from zoo.checksums import SUMS_FILE, sha256_of, sums_text
+from zoo.hub import check_repository
+from zoo.model_folder import CARD_FILE, SPEC_FILE
+from zoo.published import Address
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+log = logging.getLogger(__name__)
+
+_HUBS_OWN = {".gitattributes"}
+_MADE_HERE = {CARD_FILE, CHANGELOG, SUMS_FILE}
+_LINE = re.compile(r"^- (?P<version>\S+) \(", re.MULTILINE)
+_HEAD = "# Changelog\n\nEvery version stays where it is: `@version` in its address names it.\n\n"
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A repository as it was looked at.
+
+    Attributes:
+        head: Commit of main.
+        private: Whether the public may see it.
+        files: Path -> (SHA-256, "") of a large file, or ("", git's name) of a small one.
+        tags: Tag -> commit.
+        changelog: Its text, "" if there is none.
+    """
+
+    head: str
+    private: bool
+    files: dict[str, tuple[str, str]]
+    tags: dict[str, str]
+    changelog: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be published.
+
+    Attributes:
+        repository: "owner/name".
+        private: Whether a repository that has to be made will be private.
+        version: Its tag.
+        bundle: What of which folder.
+        files: Path -> content of everything in the commit.
+        deleted: Paths of the version before that this one has not.
+        remote: The repository as it was, None if there was none.
+        unchanged: Whether the newest version is this one already; there is nothing to commit.
+    """
+
+    repository: str
+    private: bool
+    version: str
+    bundle: Bundle
+    files: dict[str, Content]
+    deleted: tuple[str, ...]
+    remote: Remote | None
+    unchanged: bool
+
+    @property
+    def address(self) -> str:
+        """What loads this version."""
+        return str(Address(self.repository, self.version, dataset=self.bundle.kind == "dataset"))
+
+    def describe(self) -> str:
+        """What will be done, in lines for a reader."""
+        kind, title = self.bundle.kind, self.bundle.title
+        if self.unchanged:
+            return f"{self.repository}: {self.version} is {title} as it is here; nothing has changed"
+        place = "a new private" if self.private else "a new public"
+        lines = [f"{self.repository}: {kind} {title} as {self.version}"]
+        lines.append(f"  repository: {'there already' if self.remote else place + ' one'}")
+        lines += [f"  {name}  {_size(content)} bytes" for name, content in sorted(self.files.items())]
+        lines += [f"  {name}  is not in this version any more" for name in self.deleted]
+        lines += [f"  {name}  stays here" for name in self.bundle.left_out]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A version on the Hub.
+
+    Attributes:
+        address: What loads it.
+        commit: Its commit.
+        url: Its page.
+    """
+
+    address: str
+    commit: str
+    url: str
+
+
+def plan_version(
+    folder: Path,
+    repository: str,
+    *,
+    private: bool = False,
+    version: str = "",
+    message: str = "",
+    evaluations: Sequence[Path] = (),
+) -> Plan:
+    """Check a folder, look at the repository, and say what publishing would do. Nothing is written.
+
+    Args:
+        folder: A model's folder or a superset dataset.
+        repository: "owner/name".
+        private: Make the repository private, if it has to be made.
+        version: The tag; "" takes the next of v1, v2, ...
+        message: What is new, for the changelog.
+        evaluations: Reports of `zoo evaluate` for a model's run record.
+
+    Raises:
+        InputError: If the folder cannot be published, the repository holds something else or is public though
+            `private` is wanted, or the version exists.
+    """
+    check_repository(repository)
+    bundle = read_bundle(folder, evaluations)
+    if bundle.unlicensed and not private:
+        raise InputError(
+            f"{folder}: {', '.join(bundle.unlicensed)} states no licence, so nobody has allowed its images "
+            "to be shown to the public; publish with --private, or leave that source out"
+        )
+    with explained(repository):
+        remote = _look(repository, bundle.kind)
+    if remote is not None:
+        _check_remote(repository, bundle, remote, private)
+    return _plan(repository, private, version, message, bundle, remote)
+
+
+def publish_plan(plan: Plan) -> Published:
+    """Do what a plan says: the repository if it is new, one commit, one tag.
+
+    Raises:
+        ConflictError: If somebody else wrote to the repository since the plan was made.
+        InputError: If the Hub refuses (no token, no right, no room), or the connection breaks.
+    """
+    from huggingface_hub import HfApi
+
+    repository, kind = plan.repository, plan.bundle.kind
+    require_token(repository)
+    api = HfApi(library_name="superanimal-zoo")
+    with explained(repository):
+        if plan.unchanged and plan.remote is not None:
+            commit = plan.remote.head
+        else:
+            head = plan.remote.head if plan.remote else _create(api, plan)
+            commit = _commit(api, plan, head)
+        if plan.remote is None or plan.version not in plan.remote.tags:
+            api.create_tag(repository, tag=plan.version, revision=commit, repo_type=kind)
+    log.info("%s: %s is commit %s", repository, plan.version, commit)
+    url = f"{api.endpoint}/{'datasets/' if kind == 'dataset' else ''}{repository}/tree/{plan.version}"
+    return Published(plan.address, commit, url)
+
+
+def _look(repository: str, kind: str) -> Remote | None:
+    """The repository on the Hub, None if there is none that this token sees."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.hf_api import RepoFile
+
+    api = HfApi(library_name="superanimal-zoo")
+    try:
+        info = api.repo_info(repository, repo_type=kind)
+    except RepositoryNotFoundError:
+        return None
+    head = str(info.sha)
+    found = api.list_repo_tree(repository, recursive=True, revision=head, repo_type=kind)
+    entries = [entry for entry in found if isinstance(entry, RepoFile)]
+    files = {e.path: (e.lfs.sha256, "") if e.lfs is not None else ("", e.blob_id) for e in entries}
+    tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repository, repo_type=kind).tags}
+    changelog = ""
+    if CHANGELOG in files:
+        path = api.hf_hub_download(repository, CHANGELOG, revision=head, repo_type=kind)
+        changelog = Path(path).read_text(encoding="utf-8")
+    return Remote(head, bool(info.private), files, tags, changelog)
+
+
+def _check_remote(repository: str, bundle: Bundle, remote: Remote, private: bool) -> None:
+    """Refuse a repository that is somebody's other work, or is shown to whom it must not be."""
+    if private and not remote.private:
+        raise InputError(
+            f"{repository}: exists and is public; --private is for a repository that is made now. Make it "
+            "private on its page, or choose another name"
+        )
+    if bundle.unlicensed and not remote.private:
+        raise InputError(f"{repository}: is public, and {', '.join(bundle.unlicensed)} states no licence")
+    main = SPEC_FILE if bundle.kind == "model" else ANNOTATIONS
+    others = sorted(set(remote.files) - _HUBS_OWN)
+    if others and main not in remote.files:
+        raise InputError(
+            f"{repository}: holds something else ({', '.join(others[:3])}); publish to another repository"
+        )
+
+
+def _plan(
+    repository: str, private: bool, version: str, message: str, bundle: Bundle, remote: Remote | None
+) -> Plan:
+    """The files of the next version, or that there is nothing to do."""
+    if version and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):
+        raise InputError(f"version {version!r} is no name of a tag; use letters, digits, . _ -")
+    tags = remote.tags if remote else {}
+    written = _LINE.findall(remote.changelog) if remote else []
+    if remote is not None and written and _same(bundle, remote):
+        if version not in ("", written[0]):
+            raise InputError(
+                f"{repository}: nothing has changed since {written[0]}; there is no {version} to make"
+            )
+        return Plan(repository, private, written[0], bundle, {}, (), remote, unchanged=True)
+    if version in tags or version in ("main", *written):
+        raise InputError(f"{repository}: version {version} exists and is never overwritten; choose another")
+    numbers = [int(name[1:]) for name in (*tags, *written) if re.fullmatch(r"v\d+", name)]
+    version = version or f"v{max(numbers, default=0) + 1}"
+    address = str(Address(repository, version, dataset=bundle.kind == "dataset"))
+    what = f"{' '.join(message.split())} " if message.strip() else ""
+    line = f"- {version} ({datetime.now(UTC):%Y-%m-%d}): {what}[{bundle.about}]\n"
+    older = remote.changelog.removeprefix(_HEAD) if remote else ""
+    files: dict[str, Content] = {**bundle.files, CARD_FILE: bundle.card(address).encode()}
+    files[CHANGELOG] = (_HEAD + line + older).encode()
+    files[SUMS_FILE] = sums_text({name: _sha256(content) for name, content in files.items()}).encode()
+    gone = sorted(set(remote.files) - set(files) - _HUBS_OWN) if remote else []
+    return Plan(repository, private, version, bundle, files, tuple(gone), remote, unchanged=False)
+
+
+def _same(bundle: Bundle, remote: Remote) -> bool:
+    """Whether the newest version has exactly these files, but for those that differ in every version."""
+    if set(bundle.files) != set(remote.files) - _HUBS_OWN - _MADE_HERE:
+        return False
+    for name, content in bundle.files.items():
+        sha256, blob = remote.files[name]
+        if sha256 != _sha256(content) if sha256 else blob != _git_name(content):
+            return False
+    return True
+
+
+def _create(api: HfApi, plan: Plan) -> str:
+    """Make the repository; gives its first commit, which has nothing of anybody's in it."""
+    api.create_repo(plan.repository, repo_type=plan.bundle.kind, private=plan.private or None)
+    info = api.repo_info(plan.repository, repo_type=plan.bundle.kind)
+    if {sibling.rfilename for sibling in info.siblings or ()} - _HUBS_OWN:
+        raise ConflictError(
+            f"{plan.repository}: somebody else published to it meanwhile; run the command again"
+        )
+    return str(info.sha)
+
+
+def _commit(api: HfApi, plan: Plan, head: str) -> str:
+    """One commit with the whole version, on top of the one that the plan was made from."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    operations = [CommitOperationAdd(name, content) for name, content in sorted(plan.files.items())]
+    deletions = [CommitOperationDelete(name, is_folder=False) for name in plan.deleted]
+    done = api.create_commit(
+        plan.repository,
+        [*operations, *deletions],
+        commit_message=f"{plan.version}: {plan.bundle.about}",
+        repo_type=plan.bundle.kind,
+        parent_commit=head,
+    )
+    return done.oid
+
+
+def _size(content: Content) -> int:
+    return content.stat().st_size if isinstance(content, Path) else len(content)
+
+
+def _sha256(content: Content) -> str:
+    return sha256_of(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
+
+
+def _git_name(content: Content) -> str:
+    """Git's own name for a file with this content."""
+    data = content.read_bytes() if isinstance(content, Path) else content
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
