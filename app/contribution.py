@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptation.keypoint_files import EVIDENCE, MAP, PREVIEWS, draw_previews, edited, write_matching
-from adaptation.keypoint_matching import Matching, match_keypoints
+from adaptation.keypoint_matching import MIN_CONFIDENCE, Matching, match_keypoints
 from app.inspection import Inspection, inspect
 from converters import read_for_validation, validate, write_superset
 from converters.conversion import write_report
@@ -101,7 +101,7 @@ class Request:
     species: tuple[str, ...] = ()
     on_problem: Choice = "refuse"
     yes: bool = False
-    min_confidence: float = 0.8
+    min_confidence: float = MIN_CONFIDENCE
     max_images: int = 200
     progress: bool = False
 

@@ -14,6 +14,7 @@ from fakes import SIDE, K, fake_model, square_frame
 
 import hub_cards.dataset_cards
 import zoo
+from adaptation.keypoint_matching import MIN_CONFIDENCE
 from app.cli import build_parser, main
 from app.contribute_command import run as run_contribute
 from app.contribution import Prompts
@@ -384,6 +385,11 @@ def test_match(run, tmp_path):
     code, _, errors = run("match", source, "--out", out, "--quiet")
     assert (code, "exists, perhaps edited; use --overwrite" in errors) == (2, True)
     assert run("match", source, "--out", out, "--quiet", "--overwrite")[0] == 0
+
+
+def test_the_defaults_are_those_of_the_library():
+    for command in (["match", "x", "--out", "y"], ["contribute", "x", "--vocabulary", "v", "--out", "y"]):
+        assert build_parser().parse_args(command).min_confidence == MIN_CONFIDENCE
 
 
 def test_match_checks_its_options(run, tmp_path):

@@ -371,6 +371,26 @@ def test_animals_that_are_not_found_are_counted(tmp_path):
     assert (len(seen_.length), seen_.n_missed) == (2, 1)
 
 
+def test_a_model_that_finds_nothing_leaves_the_names(tmp_path):
+    labels = lab(tmp_path, {"museau": 0, "x": 5}, n=3)
+    for record in labels.records:
+        cv2.imwrite(str(record.image), square_frame())
+    hidden = np.full((1, 2), Visibility.NOT_ANNOTATED, dtype=np.int8)
+    blank = {"keypoints": np.full((1, 2, 2), np.nan), "visibility": hidden}
+    for records in (labels.records, tuple(replace(record, **blank) for record in labels.records)):
+        single = tuple(_one_point(record) for record in records)
+        matching = match_keypoints(replace(labels, records=single), fake_model())
+        assert matching.evidence.n_animals == 0
+        assert matching.targets == {"museau": "nose", "x": None}
+
+
+def _one_point(record: LabelRecord) -> LabelRecord:
+    """Without its second keypoint, so that no box can be made of the labels."""
+    keypoints, visibility = record.keypoints.copy(), record.visibility.copy()
+    keypoints[:, 1], visibility[:, 1] = np.nan, Visibility.NOT_ANNOTATED
+    return replace(record, keypoints=keypoints, visibility=visibility)
+
+
 def test_what_is_refused_before_any_work(tmp_path):
     labels = lab(tmp_path, {"a": 0})
     with pytest.raises(InputError, match="want a probability"):
