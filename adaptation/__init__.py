@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from adaptation.eks.recording import Recording, read_recording
     from adaptation.eks.smoothed_recording import SmoothedRecording
     from adaptation.fine_tuning import choose_frames, fine_tune
+    from adaptation.keypoint_files import write_matching
+    from adaptation.keypoint_matching import Matching, Proposal, match_keypoints
     from adaptation.memory_replay import Replay
     from adaptation.smoothing import smooth
 
 _HOMES = {
     "Ensemble": "adaptation.eks.ensemble",
+    "Matching": "adaptation.keypoint_matching",
+    "Proposal": "adaptation.keypoint_matching",
     "Recording": "adaptation.eks.recording",
     "Replay": "adaptation.memory_replay",
     "SmoothedRecording": "adaptation.eks.smoothed_recording",
@@ -28,13 +32,17 @@ _HOMES = {
     "fine_tune": "adaptation.fine_tuning",
     "list_benchmarks": "adaptation.benchmark_spec",
     "load_benchmark": "adaptation.benchmark_spec",
+    "match_keypoints": "adaptation.keypoint_matching",
     "read_recording": "adaptation.eks.recording",
     "run_benchmark": "adaptation.benchmark_protocol",
     "smooth": "adaptation.smoothing",
+    "write_matching": "adaptation.keypoint_files",
 }
 
 __all__ = [
     "Ensemble",
+    "Matching",
+    "Proposal",
     "Recording",
     "Replay",
     "SmoothedRecording",
@@ -43,9 +51,11 @@ __all__ = [
     "fine_tune",
     "list_benchmarks",
     "load_benchmark",
+    "match_keypoints",
     "read_recording",
     "run_benchmark",
     "smooth",
+    "write_matching",
 ]
 
 

@@ -16,11 +16,13 @@ from app import (
     benchmark_command,
     check_command,
     comparison_command,
+    contribute_command,
     dataset_commands,
     demo_command,
     export_command,
     fetch_command,
     finetune_command,
+    match_command,
     predict_command,
     publish_command,
     smoothing_commands,
@@ -31,7 +33,7 @@ from superset_vocab.errors import InputError
 
 _EXTRAS = {
     "albumentations": "train",
-    "matplotlib": "smooth",
+    "matplotlib": "train",
     "mmengine": "train",
     "numba": "smooth",
     "pycocotools": "train",
@@ -91,9 +93,11 @@ def build_parser() -> argparse.ArgumentParser:
     benchmark_command.add_to(commands)
     check_command.add_to(commands)
     comparison_command.add_to(commands)
+    contribute_command.add_to(commands)
     export_command.add_to(commands)
     fetch_command.add_to(commands)
     finetune_command.add_to(commands)
+    match_command.add_to(commands)
     publish_command.add_to(commands)
     smoothing_commands.add_to(commands)
     training_commands.add_to(commands)
