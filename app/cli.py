@@ -12,10 +12,23 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app import dataset_commands, demo_command, predict_command, training_commands, weights_command
+from app import (
+    dataset_commands,
+    demo_command,
+    predict_command,
+    training_commands,
+    web_command,
+    weights_command,
+)
 from superset_vocab.errors import InputError
 
-_EXTRAS = {"mmengine": "train", "albumentations": "train", "pycocotools": "train", "tensorboard": "train"}
+_EXTRAS = {
+    "mmengine": "train",
+    "albumentations": "train",
+    "pycocotools": "train",
+    "tensorboard": "train",
+    "gradio": "app",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     dataset_commands.add_to(commands)
     training_commands.add_to(commands)
     weights_command.add_to(commands)
+    web_command.add_to(commands)
     return parser
 
 
