@@ -8,8 +8,10 @@ or a control character replaced.
 from __future__ import annotations
 
 import re
+import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -23,6 +25,15 @@ from zoo.video import VIDEO_SUFFIXES, VideoReader
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _LONGEST_NAME = 80
 _BLOCK = MIB
+_UNZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 
 def shown_name(path: Path | str) -> str:
@@ -153,7 +164,8 @@ def unzip(path: Path, target: Path, settings: Settings) -> Path:
             target.mkdir(parents=True)
             for entry in entries:
                 _extract(archive, entry, target, settings, name)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError) as error:
+    except _UNZIP_ERRORS as error:
+        shutil.rmtree(target, ignore_errors=True)
         if isinstance(error, InputError):
             raise
         raise InputError(
