@@ -27,12 +27,14 @@ from app import (
     publish_command,
     smoothing_commands,
     training_commands,
+    web_command,
     weights_command,
 )
 from superset_vocab.errors import InputError
 
 _EXTRAS = {
     "albumentations": "train",
+    "gradio": "app",
     "matplotlib": "train",
     "mmengine": "train",
     "numba": "smooth",
@@ -89,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     predict_command.add_to(commands)
     demo_command.add_to(commands)
+    web_command.add_to(commands)
     dataset_commands.add_to(commands)
     benchmark_command.add_to(commands)
     check_command.add_to(commands)

@@ -183,12 +183,12 @@ def write_labelled_video(
     style: Style | None = None,
     progress: bool = False,
 ) -> None:
-    """Draw predictions on their video, frame by frame, into an mp4 of the same size, rate and length.
+    """Draw predictions on their video, frame by frame, into a video of the same size, rate and length.
 
     Args:
         predictions: From this video (or clip).
         source: The video, or the (T, H, W, 3) array, that was predicted on.
-        path: The .mp4 to write, atomically.
+        path: The .mp4, or for a browser the .webm, to write, atomically.
         style: How to draw; None takes the defaults.
         progress: Show a progress bar on stderr.
 
@@ -196,8 +196,8 @@ def write_labelled_video(
         InputError: If source and predictions have different lengths, or the file cannot be written.
     """
     stream = open_source(source)
-    if not stream.in_time or path.suffix.lower() != ".mp4":
-        raise InputError(f"{path}: a labelled video is made from a video or a clip, and ends in .mp4")
+    if not stream.in_time or path.suffix.lower() not in (".mp4", ".webm"):
+        raise InputError(f"{path}: a labelled video is made from a video or a clip, and ends in .mp4 or .webm")
     make_folder(path.parent)
     fps = predictions.fps or 25
     with atomic_path(path) as temporary, VideoWriter(temporary, predictions.size_wh[0], fps) as writer:

@@ -27,6 +27,7 @@ from superset_vocab.errors import InputError
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg", ".wmv")
 _COUNTED_SUFFIXES = (".mp4", ".avi", ".mov", ".m4v")
+_CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 _CHUNK_BYTES = 256 * 2**20
 _FPS_DENOMINATOR = 100_000
 _REMEDY = "copy or record it again, or repair it with `ffmpeg -i {name} -c:v libx264 repaired.mp4`"
@@ -141,17 +142,17 @@ class VideoReader:
 
 
 class VideoWriter:
-    """Writes an mp4 (MPEG-4 part 2, which OpenCV can always encode); a context manager.
+    """Writes an mp4 (MPEG-4 part 2) or a webm (VP8, which browsers play); a context manager.
 
-    The codec wants even sizes: an odd one gets its last column or row twice, so that no pixel is lost
-    and coordinates stay. The caller gives a temporary path where the file must appear complete.
+    OpenCV can always encode these two; H.264, which would do for both ends, it cannot. The codecs want
+    even sizes: an odd one gets its last column or row twice, so that no pixel is lost and coordinates stay. The caller gives a temporary path where the file must appear complete.
     """
 
     def __init__(self, path: Path, size_wh: Sequence[int], fps: Fraction | float) -> None:
         """Open the file.
 
         Args:
-            path: Ends in .mp4.
+            path: Ends in .mp4 or .webm.
             size_wh: Width and height of the frames in pixels.
             fps: Frames per second.
 
@@ -161,7 +162,7 @@ class VideoWriter:
         self.path, self.size_wh = path, (int(size_wh[0]), int(size_wh[1]))
         self._pad = (self.size_wh[1] % 2, self.size_wh[0] % 2)
         coded = (self.size_wh[0] + self._pad[1], self.size_wh[1] + self._pad[0])
-        fourcc = cv2.VideoWriter.fourcc(*"mp4v")
+        fourcc = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])
         self.n_frames = 0
         self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, float(fps), coded)
         if not self._writer.isOpened():
@@ -202,7 +203,8 @@ class VideoWriter:
         arrived = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
         n_frames = round(arrived.get(cv2.CAP_PROP_FRAME_COUNT)) if arrived.isOpened() else 0
         arrived.release()
-        if n_frames != self.n_frames:
+        # A webm stores a duration, of which OpenCV makes a count that can be one off.
+        if abs(n_frames - self.n_frames) > (self.path.suffix.lower() == ".webm"):
             raise InputError(
                 f"{self.path.parent}: only {n_frames} of {self.n_frames} frames of the video could be "
                 "written; is the disk full?"

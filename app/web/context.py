@@ -1,0 +1,107 @@
+"""What every tab needs: the settings, who is here, and the worker; and how a job is followed on the page."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app.web.settings import Settings
+from app.web.visitors import Visitor, Visitors, public
+from app.web.worker import Finished, JobLostError, Progress, Waiting, Worker
+from superset_vocab.errors import InputError
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+_LOG = logging.getLogger(__name__)
+_CRASHED = (
+    "something went wrong on our side and the job was ended; nothing of yours is kept. Try again, or with "
+    "another file; the app itself goes on"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class AppContext:
+    """One running app.
+
+    Attributes:
+        settings: What the host allows.
+        visitors: Who is here.
+        worker: Where heavy work is done.
+    """
+
+    settings: Settings
+    visitors: Visitors
+    worker: Worker
+
+    @classmethod
+    def start(cls, settings: Settings) -> AppContext:
+        """The context of a new app."""
+        return cls(settings, Visitors(settings), Worker(settings))
+
+    def visitor(self, request: gr.Request) -> Visitor:
+        """Who asks."""
+        return self.visitors.of(session(request))
+
+    def close(self) -> None:
+        """End the worker and remove every visitor's files."""
+        self.worker.close()
+        self.visitors.forget_all()
+
+
+def session(request: gr.Request) -> str:
+    """The browser session that asks."""
+    return str(request.session_hash)
+
+
+async def follow(
+    context: AppContext, request: gr.Request, job: str, arguments: dict[str, Any]
+) -> AsyncIterator[str | dict[str, Any]]:
+    """Do a job and tell how it goes: sentences for the page, and at the end the result.
+
+    Raises:
+        gr.Error: With a sentence for the visitor.
+    """
+    import gradio as gr
+
+    last = ""
+    try:
+        async for message in context.worker.run(session(request), job, arguments):
+            if isinstance(message, Finished):
+                yield message.result
+                return
+            text = _sentence(message)
+            if text != last:
+                last = text
+                yield text
+    except InputError as error:
+        raise gr.Error(public(str(error)), duration=None, print_exception=False) from error
+    except JobLostError as error:
+        _LOG.exception("job %s was lost", job)
+        raise gr.Error(_CRASHED, duration=None, print_exception=False) from error
+
+
+def refuse(error: InputError) -> gr.Error:
+    """A mistake of the visitor's, as the page shows it."""
+    import gradio as gr
+
+    return gr.Error(public(str(error)), duration=None, print_exception=False)
+
+
+def _sentence(message: Waiting | Progress) -> str:
+    if isinstance(message, Waiting):
+        one = message.ahead == 1
+        return f"In line: {message.ahead} {'job comes' if one else 'jobs come'} first."
+    if not message.total:
+        return f"{public(message.what).capitalize()} ..."
+    share = message.done / message.total
+    text = f"{public(message.what)}: {message.done} of {message.total} ({share:.0%})"
+    if message.seconds_left is not None:
+        text += f", about {_duration(message.seconds_left)} left"
+    return text
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

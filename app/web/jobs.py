@@ -1,0 +1,145 @@
+"""What the worker process does: functions of plain data, each into a folder that it is given.
+
+They are the package's own functions with the demo's choices of files. Every result is a dict of plain
+values and of paths below `out`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.web.guards import shown_name
+from superset_vocab.errors import InputError
+
+if TYPE_CHECKING:
+    from zoo import Model, Predictions
+
+_MODELS = 2  # kept in memory
+
+
+@lru_cache(maxsize=_MODELS)
+def _model(name: str, variant: str) -> Model:
+    import zoo
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zoo.EmbeddedWeightsWarning)  # the page names what it loads
+        return zoo.load(name, variant or None)
+
+
+def predict(
+    inputs: list[str],
+    out: str,
+    *,
+    model: str,
+    variant: str,
+    cutoff: float,
+    max_individuals: int | None,
+    video: bool,
+    smooth: bool,
+    max_frames: int,
+) -> dict[str, Any]:
+    """Predict on images or a video; tables, pictures, a plot of the confidence.
+
+    Args:
+        inputs: Files.
+        out: Folder for everything.
+        model: Name of the model.
+        variant: "" for its own choice.
+        cutoff: Confidence below which nothing is drawn.
+        max_individuals: As in `Model.predict`.
+        video: Whether the input is one video.
+        smooth: Smooth the tracks of a video (`adaptation.smooth`); its tables come too.
+        max_frames: Frames of a video that is longer than its container said are an error.
+
+    Returns:
+        "gallery" (pictures), "video" (or None), "plot", "files" (tables and provenance), "summary",
+        and for images "labels": what the editor shows.
+    """
+    from app.web.charts import confidence_plot
+    from zoo.drawing import Style
+
+    folder, paths = Path(out), [Path(path) for path in inputs]
+    loaded = _model(model, variant)
+    found = loaded.predict(paths[0] if video else paths, max_individuals=max_individuals, progress=True)
+    if len(found) > max_frames:
+        raise InputError(
+            f"{shown_name(paths[0])} has {len(found)} frames; at most {max_frames} are taken here"
+        )
+    stem = f"{paths[0].stem if len(paths) == 1 else 'images'}.{loaded.label}"
+    files = found.save(folder, stem)
+    if smooth:
+        found, more = _smoothed(found, folder, stem)
+        files += more
+    style = Style(cutoff=cutoff)
+    result: dict[str, Any] = {
+        "summary": _summary(found, loaded),
+        "plot": str(confidence_plot(found, folder / f"{stem}.confidence.png", cutoff)),
+        "files": [str(file) for file in files],
+        "gallery": [],
+        "video": None,
+        "labels": [],
+    }
+    if video:
+        result["video"] = str(_labelled_video(found, paths[0], folder / f"{stem}.labelled.webm", style))
+    else:
+        result["gallery"] = [str(path) for path in _labelled_images(found, paths, folder, style)]
+        result["labels"] = _editor_labels(found, paths)
+    return result
+
+
+def _smoothed(found: Predictions, folder: Path, stem: str) -> tuple[Predictions, list[Path]]:
+    """The predictions with smoothed keypoints, and the smoother's own tables."""
+    from dataclasses import replace
+
+    from adaptation import smooth
+
+    result = smooth([found])
+    (table,) = result.tables.values()
+    keypoints = found.keypoints.copy()
+    for n, individual in enumerate(found.individuals):
+        if individual in table:
+            keypoints[:, n] = table[individual].keypoints
+    smoothed = replace(found, keypoints=keypoints).with_operation("smooth", model=result.model)
+    return smoothed, result.save(folder, f"{stem}.{result.scorer}")
+
+
+def _labelled_video(found: Predictions, source: Path, target: Path, style: Any) -> Path:
+    from zoo.drawing import write_labelled_video
+
+    write_labelled_video(found, source, target, style, progress=True)
+    return target
+
+
+def _labelled_images(found: Predictions, paths: list[Path], folder: Path, style: Any) -> list[Path]:
+    """Each image with its poses drawn on it."""
+    from zoo.drawing import write_labelled_images
+
+    target = folder / "labelled"
+    write_labelled_images(found, paths, target, style)
+    return sorted(target.iterdir())
+
+
+def _editor_labels(found: Predictions, paths: list[Path]) -> list[dict[str, Any]]:
+    """For each image its individuals' keypoints, as `app.web.editor` wants them."""
+    from app.web.editor import picture_labels
+
+    return [
+        picture_labels(path, found.vocabulary, found.keypoints[i], found.confidence[i])
+        for i, path in enumerate(paths)
+    ]
+
+
+def _summary(found: Predictions, model: Model) -> str:
+    """A sentence or two about what was found, and with what."""
+    present = np.isfinite(found.bbox_confidence)
+    frames = "frames" if found.fps else "images"
+    n_with, most = int(present.any(1).sum()), int(present.sum(1).max(initial=0))
+    text = f"An animal in {n_with} of {len(found)} {frames}; at most {most} at a time. Model {model.label}."
+    if model.spec.embedded:
+        text += " This is the small embedded network: a start, not the published one."
+    return text

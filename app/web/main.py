@@ -1,0 +1,116 @@
+"""The page: its tabs, its looks, and how it is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gradio as gr
+
+from app.web import correct_tab, models_tab, try_tab
+from app.web.context import AppContext, session
+from app.web.settings import MIB, Settings
+from superset_vocab.provenance import package_version
+
+_CSS = """
+.gradio-container { max-width: 1280px !important; margin: 0 auto; }
+footer { display: none !important; }
+button { min-height: 40px; }
+"""
+# Nothing may come from another host: not by us, not by a component, not by a card's Markdown.
+_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; "
+    "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "connect-src 'self' ws: wss:; worker-src 'self' blob:; frame-ancestors *"
+)
+
+
+def build(context: AppContext) -> gr.Blocks:
+    """The page with its tabs, not yet served."""
+    with gr.Blocks(
+        title="superanimal-zoo", analytics_enabled=False, delete_cache=(600, 3600), fill_width=False
+    ) as page:
+        gr.Markdown(
+            "# superanimal-zoo\nPoses of animals from pictures and videos, without labelling anything. "
+            f"Version {package_version()}. What you upload is removed when you close the page."
+        )
+        with gr.Tabs():
+            with gr.Tab("Try", id="try"):
+                tried = try_tab.build(context)
+            with gr.Tab("Correct", id="correct"):
+                correct_tab.build(context, tried)
+            with gr.Tab("Models", id="models"):
+                models_tab.build()
+
+        def leave(request: gr.Request) -> None:
+            context.worker.cancel(session(request))
+            context.visitors.forget(session(request))
+
+        page.unload(leave)
+    return page
+
+
+def serve(
+    settings: Settings,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the page until the process is interrupted.
+
+    Args:
+        settings: What visitors may do.
+        host: Address to listen on; "0.0.0.0" for every one.
+        port: None takes the first free one from 7860 on.
+        on_ready: Called with the page's address once it answers.
+    """
+    settings.root.mkdir(parents=True, exist_ok=True)
+    context = AppContext.start(settings)
+    page = build(context)
+    # As many as may wait, one at work, and room for the short ones beside them.
+    page.queue(default_concurrency_limit=4, max_size=settings.max_waiting + 60)
+    font = ["system-ui", "-apple-system", "Segoe UI", "sans-serif"]
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            prevent_thread_lock=True,
+            quiet=True,
+            show_error=True,
+            share=False,
+            footer_links=[],
+            max_file_size=settings.max_upload_mib * MIB,
+            theme=gr.themes.Default(font=font, font_mono=["ui-monospace", "monospace"]),
+            css=_CSS,
+            ssr_mode=False,
+            enable_monitoring=False,
+        )
+        _add_policy(page)
+        if on_ready is not None:
+            on_ready(address)
+        page.block_thread()
+    finally:
+        page.close(verbose=False)
+        context.close()
+
+
+def _add_policy(page: gr.Blocks) -> None:
+    """Tell browsers to load nothing from elsewhere."""
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    inner: ASGIApp = page.app.router
+
+    async def with_policy(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"content-security-policy", _POLICY.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"referrer-policy", b"no-referrer"),
+                ]
+            await send(message)
+
+        await inner(scope, receive, sending if scope["type"] == "http" else send)
+
+    page.app.router = with_policy  # type: ignore[assignment]

@@ -1,0 +1,66 @@
+"""What a host allows its visitors. The defaults suit a small public machine of two cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from superset_vocab.errors import all_problems
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Limits of the demo; every one is checked before work starts.
+
+    Attributes:
+        root: Folder below which every visitor has a folder of their own; emptied when the app ends.
+        max_upload_mib: Largest file.
+        max_files: Most images in one upload.
+        max_pixels: Largest image or frame, width times height.
+        max_side: Longest side of an image or frame in pixels.
+        max_seconds: Longest video.
+        max_frames: Most frames of a video, whatever it says its rate is.
+        max_zip_files: Most entries of a zip file.
+        max_unzipped_mib: Most bytes that a zip file may unpack to.
+        max_zip_ratio: Most that an entry may be larger unpacked; pictures hardly compress, bombs do.
+        max_waiting: Visitors that may wait for the worker; the next one is asked to come back.
+        max_job_seconds: A job that takes longer is ended.
+        idle_minutes: A visitor's files are removed after so long without a request.
+        examples: Folder with example images and videos to choose from, or None.
+        pool: Folder of pictures to annotate, or None.
+        annotations: Folder in which the annotations of the pool are kept, or None.
+    """
+
+    root: Path
+    max_upload_mib: int = 200
+    max_files: int = 50
+    max_pixels: int = 40_000_000
+    max_side: int = 12_000
+    max_seconds: float = 120.0
+    max_frames: int = 7_200
+    max_zip_files: int = 5_000
+    max_unzipped_mib: int = 500
+    max_zip_ratio: int = 200
+    max_waiting: int = 20
+    max_job_seconds: float = 1_800.0
+    idle_minutes: float = 60.0
+    examples: Path | None = None
+    pool: Path | None = None
+    annotations: Path | None = None
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} is {value}, want a number above 0"
+            for name, value in vars(self).items()
+            if isinstance(value, int | float) and not value > 0
+        ]
+        for name in ("examples", "pool"):
+            folder = getattr(self, name)
+            if folder is not None and not folder.is_dir():
+                problems.append(f"{name}: {folder}: no such folder")
+        if (self.pool is None) != (self.annotations is None):
+            problems.append("a pool to annotate and a folder for its annotations go together; give both")
+        if problems:
+            raise all_problems("settings of the app", problems)

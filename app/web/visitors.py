@@ -1,0 +1,90 @@
+"""A folder for each visitor. Nobody else's files are in it, and it goes when the visitor goes.
+
+Gradio's session hash says who somebody is. The folder's name is random, so that it cannot be guessed from
+the session, and its path is taken out of everything that a visitor is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.web.guards import shown_name
+from app.web.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_PATH = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][^\s'\",:;<>|/\\]+){2,}")
+
+
+@dataclass
+class Visitor:
+    """One browser session.
+
+    Attributes:
+        folder: Where their files are.
+        seen: When they last asked for something, in seconds of `time.monotonic`.
+    """
+
+    folder: Path
+    seen: float = field(default_factory=time.monotonic)
+
+    def new_folder(self, what: str) -> Path:
+        """A new empty folder for one job."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f"{what}-", dir=self.folder))
+
+
+class Visitors:
+    """Who is here.
+
+    Args:
+        settings: Where the folders are, and how long they stay.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._known: dict[str, Visitor] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def of(self, session: str) -> Visitor:
+        """The visitor of a session, and the end of those who left long ago."""
+        now = time.monotonic()
+        with self._lock:
+            visitor = self._known.get(session)
+            if visitor is None:
+                visitor = self._known[session] = Visitor(self._settings.root / secrets.token_hex(16))
+            visitor.seen = now
+            idle = self._settings.idle_minutes * 60
+            gone = [key for key, one in self._known.items() if now - one.seen > idle]
+        for key in gone:
+            self.forget(key)
+        return visitor
+
+    def forget(self, session: str) -> None:
+        """Remove a visitor's files."""
+        with self._lock:
+            visitor = self._known.pop(session, None)
+        if visitor is not None:
+            shutil.rmtree(visitor.folder, ignore_errors=True)
+            _LOG.info("a visitor left; %d here", len(self._known))
+
+    def forget_all(self) -> None:
+        """Remove everybody's files; when the app ends."""
+        for session in list(self._known):
+            self.forget(session)
+
+
+def public(message: str) -> str:
+    """A message with every path cut down to its last part, and nothing that a browser takes for markup."""
+    short = _PATH.sub(lambda found: shown_name(found.group()), message)
+    return short.replace("<", "‹").replace(">", "›")
