@@ -68,10 +68,10 @@ def read_members(paths: Sequence[Path], view: str = "", rename: dict[str, str] |
     return Ensemble(values[..., :2], values[..., 2], tuple(names), view)
 
 
-def cases() -> dict[str, Case]:
+def cases(likelihood: str = "exact") -> dict[str, Case]:
     """Every recording with its smoother, as their command line would run it."""
     data = need("ensembles")
-    both = {"variance_of": "observation", "good_frames": 95.0}
+    both = {"variance_of": "observation", "good_frames": 95.0, "likelihood": likelihood}
 
     def options(s, inflate=False, **more) -> SmoothingOptions:
         return SmoothingOptions(s=s, inflate=inflate, **{**both, **more})
@@ -79,7 +79,9 @@ def cases() -> dict[str, Case]:
     found: dict[str, Case] = {}
     for name in ("ibl-pupil", "mirror-mouse"):
         one = read_members(list((data / name).glob("*.csv")))
-        found[f"singlecam {name}"] = Case([one], lambda s, _, one=one: [smooth_singlecam(one, s=s)], {})
+        found[f"singlecam {name}"] = Case(
+            [one], lambda s, _, one=one: [smooth_singlecam(one, options=options(s))], {}
+        )
     pupil = read_members(list((data / "ibl-pupil").glob("*.csv")))
     found["pupil ibl-pupil"] = Case([pupil], lambda s, _: [_pupil(pupil, s)], {})
     for name, cameras in (("mirror-mouse-separate", ("top", "bot")), ("fly", ("Cam-A", "Cam-B", "Cam-C"))):
@@ -189,9 +191,14 @@ def fixed_table(found: dict[str, Case], sides: dict[str, dict]) -> None:
 
 
 def automatic_table(found: dict[str, Case], arrays: dict) -> None:
-    """Exact log likelihoods at both choices, and how far the tracks differ."""
-    heads = f"{'ours - theirs: log likelihood':>32}{'RMS px':>9}{'max px':>9}  s ours|theirs"
-    print(f"\nautomatic s\n{'case':44}{heads}")
+    """Exact log likelihoods at both choices, and how far the tracks differ.
+
+    Their s maximises another function, the likelihood with each coordinate's median noise in every frame; the
+    second number says how much of the difference that is: it compares with our search of their function.
+    """
+    same = cases("constant_noise")
+    heads = f"{'ours - theirs: log likelihood':>32}{'RMS px':>9}{'max px':>9}{'RMS, alike':>12}"
+    print(f"\nautomatic s\n{'case':44}{heads}  s ours|theirs")
     for name, case in found.items():
         for inflate in (False, True):
             label = f"{name}/automatic/{'inflated' if inflate else 'plain'}"
@@ -211,9 +218,10 @@ def automatic_table(found: dict[str, Case], arrays: dict) -> None:
                 for mine, theirs_ in zip(tracks[0].choices, again[0].choices, strict=True)
             ]
             largest, _, _, rms = compare(arrays, label, case, tracks)
+            alike = compare(arrays, label, case, same[name].smooth(None, inflate))[3]
             show = " ".join(f"{a:.4g}|{b:.4g}" for a, b in list(zip(ours, values, strict=True))[:4])
             gain = f"{min(gains):+16.3f}..{max(gains):+14.3f}"
-            print(f"{label:44}{gain}{rms:9.4f}{largest:9.4f}  {show}", flush=True)
+            print(f"{label:44}{gain}{rms:9.4f}{largest:9.4f}{alike:12.4f}  {show}", flush=True)
 
 
 def _order(arrays, label: str) -> list[str]:

@@ -244,6 +244,8 @@ class SmoothingOptions:
         blocks: Groups of keypoint names that share one automatic s; keypoints named in none get their own.
         frame_ranges: Half-open (start, stop) frame numbers on which the automatic s is chosen; empty: all.
         s_bounds: Range of the search.
+        likelihood: What the automatic s maximises: the "exact" marginal likelihood, or that of
+            "constant_noise", each coordinate's median variance in every frame, as the public code does.
         centre: What stands for the members: their "median" or their "mean".
         variance: "confidence_weighted": variance of the members over their mean confidence; "plain".
         divide_by_members: Divide the variance by the number of members that observed, as the paper's
@@ -264,6 +266,7 @@ class SmoothingOptions:
     blocks: tuple[tuple[str, ...], ...] = ()
     frame_ranges: tuple[tuple[int, int], ...] = ()
     s_bounds: tuple[float, float] = (1e-8, 1e8)
+    likelihood: Literal["exact", "constant_noise"] = "exact"
     centre: Literal["median", "mean"] = "median"
     variance: Literal["confidence_weighted", "plain"] = "confidence_weighted"
     divide_by_members: bool = False
@@ -312,6 +315,7 @@ class SmoothingOptions:
 
 
 _CHOICES = {
+    "likelihood": ("exact", "constant_noise"),
     "centre": ("median", "mean"),
     "variance": ("confidence_weighted", "plain"),
     "variance_of": ("track", "observation"),

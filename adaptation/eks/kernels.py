@@ -18,7 +18,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from superset_vocab.errors import InputError
+
+try:
+    from numba import njit
+except ImportError as error:
+    raise InputError("smoothing needs numba; pip install 'superanimal-zoo[smooth]'") from error
 
 # With the logarithm taken of this many innovations at a time: 1e-15^16 and 1e15^16 fit into float64.
 _LOG_EVERY = 16
@@ -268,42 +274,51 @@ def joseph(row, gain, total, noise, covariance, scratch):
 
 
 @compiled
-def observe(observations, noise, design, base, mean, covariance, gain, scratch):
+def observe(observations, noise, design, base, mean, covariance, gain, scratch, sums):
     """Take in one frame's observations, one scalar at a time; mean and covariance are updated in place.
 
     P - k k' F loses all digits where an observation is far more exact than its prediction, and contradictory
     exact observations would then be weighed by rounding errors; Joseph's form, twice the work, is used there.
 
-    Returns:
-        Number of observations, sum of log innovation variances, sum of squared standardised innovations.
+    `sums` gathers the number of observations, the logarithms of the innovation variances F, the product of
+    those whose logarithm is not taken yet, and the squared innovations over F.
     """
     n = mean.shape[0]
-    count, logs, quadratic = 0, 0.0, 0.0
+    count, product, quadratic = 0, sums[2], 0.0
     for i in range(observations.shape[0]):
-        if np.isnan(observations[i]):
+        y, r = observations[i], noise[i]
+        if np.isnan(y):
             continue
-        total = noise[i]
-        error = observations[i] - base[i]
+        total = r
+        error = y - base[i]
         for a in range(n):
-            gain[a] = 0.0
+            projected = 0.0
             for b in range(n):
-                gain[a] += covariance[a, b] * design[i, b]
-            total += design[i, a] * gain[a]
+                projected += covariance[a, b] * design[i, b]
+            gain[a] = projected
+            total += design[i, a] * projected
             error -= design[i, a] * mean[a]
         count += 1
-        logs += np.log(total)
-        quadratic += error * error / total
+        product *= total
+        if not 1e-150 < product < 1e150:
+            sums[1] += np.log(product)
+            product = 1.0
+        inverse = 1.0 / total
+        quadratic += error * error * inverse
+        error *= inverse
         for a in range(n):
-            mean[a] += gain[a] / total * error
-        if total > _EXACT * noise[i]:
-            joseph(design[i], gain, total, noise[i], covariance, scratch)
+            mean[a] += gain[a] * error
+        if total > _EXACT * r:
+            joseph(design[i], gain, total, r, covariance, scratch)
             continue
         for a in range(n):
-            share = gain[a] / total
+            share = gain[a] * inverse
             for b in range(a + 1):
                 covariance[a, b] -= share * gain[b]
                 covariance[b, a] = covariance[a, b]
-    return count, logs, quadratic
+    sums[0] += count
+    sums[2] = product
+    sums[3] += quadratic
 
 
 @compiled
@@ -345,7 +360,7 @@ def filter_states(observations, noise, steps, model, scale, cameras, points, mea
     design, base = linear_design.copy(), np.zeros(n_observed)
     factors, process, gain, scratch = np.ones(n), np.zeros((n, n)), np.empty(n), np.empty((n, n))
     last_step = np.nan
-    count, logs, quadratic = 0, 0.0, 0.0
+    sums = np.array([0.0, 0.0, 1.0, 0.0])
     for t in range(n_frames):
         if t:
             if steps[t] != last_step:
@@ -357,14 +372,11 @@ def filter_states(observations, noise, steps, model, scale, cameras, points, mea
                     covariance[a, b] = covariance[a, b] * factors[a] * factors[b] + process[a, b]
         if cameras.shape[0]:
             linearise(cameras, points[t] if points.shape[0] else mean, design, base)
-        seen, log, square = observe(observations[t], noise[t], design, base, mean, covariance, gain, scratch)
-        count += seen
-        logs += log
-        quadratic += square
+        observe(observations[t], noise[t], design, base, mean, covariance, gain, scratch, sums)
         if means.shape[0]:
             means[t] = mean
             covariances[t] = covariance
-    return -0.5 * (count * _LOG_2PI + logs + quadratic)
+    return -0.5 * (sums[0] * _LOG_2PI + sums[1] + np.log(sums[2]) + sums[3])
 
 
 @compiled

@@ -17,7 +17,7 @@ import numpy as np
 from adaptation.eks.ensemble import Ensemble, EnsembleStatistics, Smoothed, SmoothingOptions
 from adaptation.eks.inflation import inflated
 from adaptation.eks.smoothing_parameter import choose, in_parallel
-from adaptation.eks.state_space import StateSpace, frames_within
+from adaptation.eks.state_space import StateSpace
 from adaptation.eks.statistics import ensemble_statistics
 from adaptation.eks.views import Subspace, aligned, learn_subspace, reordered, stacked
 from superset_vocab.errors import all_problems
@@ -193,9 +193,7 @@ def walk_in(space: Subspace, centre: np.ndarray, variance: np.ndarray, steps: np
 
 def choose_s(names: Sequence[str], models: Sequence[StateSpace | None], options: SmoothingOptions):
     """Smoothing parameters of one model per keypoint; see `smoothing_parameter.choose`."""
-    n_frames = next((len(model.observations) for model in models if model is not None), 0)
-    frames = frames_within(options.frame_ranges, n_frames) if options.s is None else slice(None)
-    chosen_on = [model and model.at(frames) for model in models]
+    chosen_on = [model and model.chosen_on(options) for model in models]
 
     def evaluate(k: int, values: np.ndarray) -> np.ndarray:
         model = chosen_on[k]

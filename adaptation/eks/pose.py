@@ -16,7 +16,6 @@ import numpy as np
 from adaptation.eks.ensemble import Ensemble, EnsembleStatistics, Smoothed, SmoothingOptions
 from adaptation.eks.multicam import project_linear, walk_in
 from adaptation.eks.smoothing_parameter import choose
-from adaptation.eks.state_space import frames_within
 from adaptation.eks.statistics import ensemble_statistics
 from adaptation.eks.views import Subspace, learn_subspace
 from superset_vocab.errors import InputError
@@ -81,7 +80,7 @@ def pose_pca(
     centre, variance = (a[:, used].reshape(t, -1) for a in (statistics.centre, statistics.variance))
     space = _space(centre, variance, explained, options.good_frames)
     model = walk_in(space, centre, variance, np.ones(t))
-    chosen_on = model if options.s is not None else model.at(frames_within(options.frame_ranges, t))
+    chosen_on = model.chosen_on(options)
     name = ", ".join(n for n, u in zip(ensemble.names, used, strict=True) if u)
     values, choices = choose((name,), options, lambda _, scales: chosen_on.log_likelihoods(scales))
     means, covariances = model.smooth(values[0])

@@ -226,7 +226,7 @@ def _names_of_sides(ensemble: Ensemble) -> tuple[str, ...]:
 def _check_options(options: SmoothingOptions, *coefficients: float | None) -> None:
     """Refuse what has no meaning for a pupil."""
     default = SmoothingOptions()
-    unused = ("s", "blocks", "s_bounds", "variance_of", "n_latent", "good_frames", "inflate")
+    unused = ("s", "blocks", "s_bounds", "likelihood", "variance_of", "n_latent", "good_frames", "inflate")
     problems = [
         f"{name} has no meaning for the pupil, which has a_diameter and a_centre"
         for name in unused

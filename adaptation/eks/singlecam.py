@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from adaptation.eks.ensemble import Ensemble, EnsembleStatistics, Smoothed, SmoothingOptions
-from adaptation.eks.smoothing_parameter import choose, in_parallel
-from adaptation.eks.state_space import frames_within
+from adaptation.eks.smoothing_parameter import Evaluate, choose, in_parallel
+from adaptation.eks.state_space import frames_within, noise_for
 from adaptation.eks.statistics import ensemble_statistics
 from superset_vocab.provenance import operation
 
@@ -42,8 +42,7 @@ def smooth_singlecam(
     options = (options or SmoothingOptions()).with_s(s)
     statistics = ensemble_statistics(ensemble, options)
     n_frames, n_keypoints, _ = statistics.centre.shape
-    frames = frames_within(options.frame_ranges, n_frames) if options.s is None else slice(None)
-    values, choices = choose(ensemble.names, options, _likelihoods(statistics, frames), fine=16)
+    values, choices = choose(ensemble.names, options, _likelihoods(statistics, options), fine=16)
     keypoints, variance = np.empty((n_frames, n_keypoints, 2)), np.empty((n_frames, n_keypoints, 2))
 
     def run(k: int) -> None:
@@ -70,18 +69,24 @@ def smooth_singlecam(
     return Smoothed(keypoints, variance, statistics, ensemble.names, ensemble.view, choices, (done,))
 
 
-def _likelihoods(statistics: EnsembleStatistics, frames: np.ndarray | slice):
-    """Log likelihoods of one keypoint at several s, on some frames."""
+def _likelihoods(statistics: EnsembleStatistics, options: SmoothingOptions) -> Evaluate:
+    """Log likelihoods of one keypoint at several s, on the frames that the choice is made on."""
     from adaptation.eks.kernels import walk_log_likelihoods
 
-    times = np.arange(len(statistics.confidence), dtype=float)[frames]
+    n_frames = len(statistics.confidence)
+    automatic = options.s is None
+    frames = frames_within(options.frame_ranges, n_frames) if automatic else slice(None)
+    times = np.arange(n_frames, dtype=float)[frames]
     steps = np.diff(times, prepend=times[0])
 
     def evaluate(k: int, values: np.ndarray) -> np.ndarray:
         total = np.zeros(len(values))
         for c in range(2):
             observations, noise, start = _chain(statistics, k, c)
-            total += walk_log_likelihoods(observations[frames], noise[frames], steps, start, values)
+            observations, noise = observations[frames], noise[frames]
+            if automatic:
+                noise = noise_for(options, observations[:, None], noise[:, None])[:, 0]
+            total += walk_log_likelihoods(observations, np.ascontiguousarray(noise), steps, start, values)
         return total
 
     return evaluate

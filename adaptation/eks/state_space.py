@@ -16,7 +16,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from adaptation.eks.ensemble import SmoothingOptions
+from superset_vocab.errors import InputError
+
 N_CAMERA_PARAMETERS = 38
+_LEAST_CONSTANT_NOISE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +81,17 @@ class StateSpace:
             steps=np.diff(times, prepend=times[0]),
         )
 
+    def chosen_on(self, options: SmoothingOptions) -> StateSpace:
+        """The model whose likelihood decides about an automatic s: of some frames, perhaps of constant noise.
+
+        Raises:
+            InputError: If a frame range reaches beyond the last frame.
+        """
+        if options.s is not None:
+            return self
+        model = self.at(frames_within(options.frame_ranges, len(self.observations)))
+        return replace(model, noise=noise_for(options, model.observations, model.noise))
+
     def log_likelihood(self, s: float) -> float:
         """Log marginal likelihood of the observations; that of the extended filter with cameras."""
         n = len(self.mean)
@@ -125,11 +140,27 @@ def frames_within(ranges: Sequence[tuple[int, int]], n_frames: int) -> np.ndarra
     Raises:
         InputError: If a range reaches beyond the last frame.
     """
-    from superset_vocab.errors import InputError
-
     if not ranges:
         return slice(None)
     for start, stop in ranges:
         if stop > n_frames:
             raise InputError(f"frame range {start}:{stop} reaches beyond the last of {n_frames} frames")
     return np.unique(np.concatenate([np.arange(start, stop) for start, stop in ranges]))
+
+
+def noise_for(options: SmoothingOptions, observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Noise that the choice of s is made with: as it is, or each column's median over its observed frames.
+
+    Args:
+        options: `likelihood` is used.
+        observations: (T, P); NaN is missing.
+        noise: (T, P) variances.
+    """
+    if options.likelihood == "exact":
+        return noise
+    constant = np.full_like(noise, _LEAST_CONSTANT_NOISE)
+    for column in range(noise.shape[1]):
+        seen = noise[np.isfinite(observations[:, column]), column]
+        if len(seen):
+            constant[:, column] = max(np.median(seen), _LEAST_CONSTANT_NOISE)
+    return constant
