@@ -132,6 +132,9 @@ def add_ensemble_options(parser: argparse.ArgumentParser) -> None:
         help="members' variance, over their mean confidence or not; default: confidence_weighted",
     )
     group.add_argument(
+        "--variance-floor", type=float, help="least observation variance, px^2; default: 1e-12"
+    )
+    group.add_argument(
         "--divide-by-members", action="store_true", help="variance of their mean, as in the paper"
     )
     group.add_argument(
