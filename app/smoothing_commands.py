@@ -116,6 +116,11 @@ def add_ensemble_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--blocks", nargs="+", default=[], metavar="A,B", help="keypoints that share one s, by commas"
     )
+    group.add_argument(
+        "--likelihood",
+        choices=("exact", "constant_noise"),
+        help="what the most likely s maximises; constant_noise: as the public package does; default: exact",
+    )
     group.add_argument("--a-diameter", type=float, help="pupil: in place of s, below 1; default: most likely")
     group.add_argument("--a-centre", type=float, help="pupil: likewise for its centre")
     group.add_argument(
@@ -125,6 +130,9 @@ def add_ensemble_options(parser: argparse.ArgumentParser) -> None:
         "--variance",
         choices=("confidence_weighted", "plain"),
         help="members' variance, over their mean confidence or not; default: confidence_weighted",
+    )
+    group.add_argument(
+        "--variance-floor", type=float, help="least observation variance, px^2; default: 1e-12"
     )
     group.add_argument(
         "--divide-by-members", action="store_true", help="variance of their mean, as in the paper"
@@ -159,7 +167,7 @@ def smoothing_options(arguments: argparse.Namespace) -> SmoothingOptions:
     """
     from adaptation.eks.ensemble import SmoothingOptions
 
-    names = ("centre", "variance", "good_frames", "n_latent", "variance_of")
+    names = ("likelihood", "centre", "variance", "variance_floor", "good_frames", "n_latent", "variance_of")
     chosen: dict[str, Any] = {
         name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None
     }

@@ -105,6 +105,22 @@ def test_s_on_some_frames_and_shared(run: Run, tmp_path: Path) -> None:
     assert code == 0
     about = json.loads((tmp_path / "smoothed.eks_singlecam.provenance.json").read_text())
     assert [one["keypoints"] for one in about["smoothing_parameters"]] == [["nose", "tail"]]
+    (exact,) = (one["values"]["s"] for one in about["smoothing_parameters"])
+    arguments = [
+        "--likelihood",
+        "constant_noise",
+        "--variance-floor",
+        "1",
+        "--name",
+        "b",
+        "--blocks",
+        "nose,tail",
+    ]
+    assert run("smooth", *files, "--out", tmp_path, "--quiet", *arguments)[0] == 0
+    other = json.loads((tmp_path / "b.eks_singlecam.provenance.json").read_text())
+    assert other["smoothing_parameters"][0]["values"]["s"] != pytest.approx(exact, rel=0.01)
+    table = pd.read_csv(tmp_path / "b.eks_singlecam.csv", header=[0, 1, 2], index_col=0)
+    assert table.xs("x_ens_var", axis=1, level="coords").to_numpy().min() == 1
 
 
 def test_two_cameras(run: Run, tmp_path: Path) -> None:

@@ -193,6 +193,26 @@ def test_what_does_not_fit_the_model_is_refused(tmp_path: Path, model: str, deta
         adaptation.smooth(write_members(tmp_path), model, **details)
 
 
+def test_a_misspelt_argument(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="unexpected arguments: callibration"):
+        adaptation.smooth(write_members(tmp_path), callibration="a.toml")  # pyright: ignore[reportCallIssue]
+
+
+def test_predictions_by_camera(tmp_path: Path) -> None:
+    files = {view: write_members(tmp_path, 2, view) for view in ("top", "bot")}
+    by_mapping = adaptation.smooth(files, "multicam", FIXED)
+    by_name = adaptation.smooth(files["top"] + files["bot"], "multicam", FIXED, cameras=["top", "bot"])
+    for view in ("top", "bot"):
+        np.testing.assert_array_equal(
+            by_mapping.tables[view]["animal0"].keypoints, by_name.tables[view]["animal0"].keypoints
+        )
+    for view, n in (("top", 60), ("bot", 50)):
+        np.save(tmp_path / f"times.{view}.npy", np.arange(n) / n)
+    ensembles = by_name.recording.ensembles["animal0"]
+    with pytest.raises(InputError, match="camera bot has 50 timestamps for 60 frames"):
+        adaptation.smooth(ensembles, "asynchronous", FIXED, timestamps=sorted(tmp_path.glob("*.npy")))
+
+
 def test_ensembles_of_one_view_twice() -> None:
     keypoints, confidence = member(walk(), 0)
     ensemble = Ensemble(keypoints[None], confidence[None], NAMES)

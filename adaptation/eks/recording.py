@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -145,13 +146,7 @@ def read_recording(
             for file in files:
                 members[view].append(read_poses(file))
                 bar.update()
-    times = None
-    if timestamps:
-        chosen = by_camera([Path(path) for path in timestamps], cameras, "timestamps")
-        several = [view for view, files in chosen.items() if len(files) > 1]
-        if several:
-            raise InputError(f"timestamps: more than one file for camera {', '.join(several)}")
-        times = {view: read_times(files[0]) for view, files in chosen.items()}
+    times = read_timestamps(timestamps, cameras) if timestamps else None
     return assemble(members, times=times, rename=rename, match_individuals=match_individuals)
 
 
@@ -193,6 +188,19 @@ def _cameras_in(name: str, cameras: Sequence[str]) -> list[str]:
     """The cameras whose names stand by themselves in a file's name, or, failing that, in it at all."""
     alone = [one for one in cameras if re.search(rf"(?<![A-Za-z0-9]){re.escape(one)}(?![A-Za-z0-9])", name)]
     return alone or [one for one in cameras if one in name]
+
+
+def read_timestamps(paths: Sequence[str | PathLike[str]], cameras: Sequence[str]) -> dict[str, np.ndarray]:
+    """(T,) seconds of each camera's frames, one file for each, by the camera in its name.
+
+    Raises:
+        InputError: If a file cannot be read, or a camera has none or several.
+    """
+    chosen = by_camera([Path(path) for path in paths], cameras, "timestamps")
+    several = [camera for camera, files in chosen.items() if len(files) > 1]
+    if several:
+        raise InputError(f"timestamps: more than one file for camera {', '.join(several)}")
+    return {camera: read_times(files[0]) for camera, files in chosen.items()}
 
 
 def read_times(path: Path) -> np.ndarray:
