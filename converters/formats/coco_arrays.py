@@ -30,7 +30,7 @@ def annotation_arrays(
         rows[annotation["category_id"]].append(row)
     for key, own_rows in rows.items():
         own = columns[key]
-        visibility[np.ix_(own_rows, own)] = Visibility.NOT_ANNOTATED
+        visibility[np.array(own_rows, dtype=np.int64)[:, None], own] = Visibility.NOT_ANNOTATED
         labelled = [row for row in own_rows if annotations[row].get("keypoints")]
         if not labelled:
             continue
@@ -41,8 +41,9 @@ def annotation_arrays(
         points[~annotated, :2] = np.nan
         if not (_are_flags(flags) and np.array_equal(np.isfinite(points).all(-1), annotated)):
             raise ValueError("flags or coordinates are wrong")
-        visibility[np.ix_(labelled, own)] = flags
-        keypoints[np.ix_(labelled, own)] = points[..., :2]
+        place = np.array(labelled)[:, None], own
+        visibility[place] = flags
+        keypoints[place] = points[..., :2]
     boxed = [row for row, annotation in enumerate(annotations) if _has_box(annotation)]
     if boxed:
         boxes[boxed] = np.array([annotations[row]["bbox"] for row in boxed], dtype=np.float64).reshape(-1, 4)

@@ -39,7 +39,9 @@ from superset_vocab.errors import all_problems
 from superset_vocab.files import make_folder
 
 if TYPE_CHECKING:
-    import sleap_io
+    from sleap_io.model.labeled_frame import LabeledFrame
+    from sleap_io.model.labels import Labels
+    from sleap_io.model.video import Video
 
 _LOG = logging.getLogger(__name__)
 KINDS = ("user", "predicted")
@@ -95,12 +97,13 @@ def read(
     return LabelSet(keypoints, tuple(records), (found,))
 
 
-def _load(source: Path) -> sleap_io.Labels:
+def _load(source: Path) -> Labels:
     """The file's content, without opening its videos."""
     import sleap_io
+    from sleap_io.io.main import load_slp
 
     try:
-        return sleap_io.load_slp(source, open_videos=False)
+        return load_slp(source, open_videos=False)
     except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
         text = " ".join(str(error).split())
         raise InputError(
@@ -109,12 +112,12 @@ def _load(source: Path) -> sleap_io.Labels:
         ) from error
 
 
-def _chosen(frame: sleap_io.LabeledFrame, kind: str) -> list[Any]:
+def _chosen(frame: LabeledFrame, kind: str) -> list[Any]:
     """The instances of a kind."""
     return list(frame.user_instances if kind == "user" else frame.predicted_instances)
 
 
-def _nothing(labels: sleap_io.Labels, kind: str) -> str:
+def _nothing(labels: Labels, kind: str) -> str:
     """Why there is nothing to read, and what to do."""
     (other,) = set(KINDS) - {kind}
     count = sum(len(_chosen(frame, other)) for frame in labels)
@@ -138,7 +141,7 @@ def _keypoint_names(source: Path, frames: Iterable[Any], kind: str) -> tuple[str
 
 
 def _record(
-    frame: sleap_io.LabeledFrame,
+    frame: LabeledFrame,
     instances: list[Any],
     keypoints: tuple[str, ...],
     image: tuple[Path, str, tuple[int, int]],
@@ -187,7 +190,7 @@ def _images(
     return images
 
 
-def _stem(video: sleap_io.Video) -> str:
+def _stem(video: Video) -> str:
     """What a video is called: a package's by the video that it was made of."""
     original = video.source_video or video
     name = original.filename[0] if isinstance(original.filename, list) else original.filename
@@ -199,7 +202,7 @@ def _frames_of(
     source: Path, shown: list[Any], frames: Path | None, given: Path | None, n_videos: int
 ) -> dict[int, Path]:
     """Image files of labelled frames of one video, by number; all but frames without animals are there."""
-    video: sleap_io.Video = shown[0].video
+    video: Video = shown[0].video
     indices = [int(frame.frame_idx) for frame in shown]
     if video.is_cropped:
         raise InputError(f"{_stem(video)}: is a cropped view; save the project with the crop applied")
@@ -232,7 +235,7 @@ def _find(source: Path, name: str, given: Path | None) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _unpack(video: sleap_io.Video, shown: list[Any], frames: Path) -> dict[int, Path]:
+def _unpack(video: Video, shown: list[Any], frames: Path) -> dict[int, Path]:
     """Write the frames that a package holds."""
     folder = frames / _stem(video)
     if folder.exists():
@@ -241,6 +244,8 @@ def _unpack(video: sleap_io.Video, shown: list[Any], frames: Path) -> dict[int, 
     found = {}
     try:
         video.open()
+        if video.backend is None:
+            raise InputError(f"{_stem(video)}: its images in the package cannot be opened; make it again")
         held = [int(frame.frame_idx) for frame in shown if video.backend.has_frame(frame.frame_idx)]
         missing = [int(f.frame_idx) for f in shown if f.instances and int(f.frame_idx) not in held]
         if missing:
