@@ -197,7 +197,9 @@ def write_labelled_video(
     """
     stream = open_source(source)
     if not stream.in_time or path.suffix.lower() not in (".mp4", ".webm"):
-        raise InputError(f"{path}: a labelled video is made from a video or a clip, and ends in .mp4 or .webm")
+        raise InputError(
+            f"{path}: a labelled video is made from a video or a clip, and ends in .mp4 or .webm"
+        )
     make_folder(path.parent)
     fps = predictions.fps or 25
     with atomic_path(path) as temporary, VideoWriter(temporary, predictions.size_wh[0], fps) as writer:
