@@ -145,7 +145,8 @@ class VideoWriter:
     """Writes an mp4 (MPEG-4 part 2) or a webm (VP8, which browsers play); a context manager.
 
     OpenCV can always encode these two; H.264, which would do for both ends, it cannot. The codecs want
-    even sizes: an odd one gets its last column or row twice, so that no pixel is lost and coordinates stay. The caller gives a temporary path where the file must appear complete.
+    even sizes: an odd one gets its last column or row twice, so that no pixel is lost and coordinates stay.
+    The caller gives a temporary path where the file must appear complete.
     """
 
     def __init__(self, path: Path, size_wh: Sequence[int], fps: Fraction | float) -> None:
