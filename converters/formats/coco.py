@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.images import image_problems
+from converters.images import image_problems, missing_images
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, load_vocabulary
 from superset_vocab.errors import all_problems
 from superset_vocab.files import read_json
@@ -69,8 +69,7 @@ def read_document(source: Path, *, dataset: str) -> LabelSet:
     """As `read`, but look only whether the images exist."""
     file = _label_file(source)
     labels = from_document(read_json(file), file, dataset=dataset, location=str(source))
-    missing = [f"{record.image}: no such image" for record in labels.records if not record.image.is_file()]
-    if missing:
+    if missing := missing_images(labels.records):
         raise all_problems(f"{file}", missing)
     return labels
 
