@@ -1,4 +1,4 @@
-"""The `zoo` command: predict, models, demo, convert, merge, synthesize, train, evaluate, import-weights.
+"""The `zoo` command; `zoo --help` lists its subcommands.
 
 Exit codes: 0 all done; 1 some of several inputs failed, or the system refused (a full disk); 2 a
 mistake in what was asked or given, told in one line; 130 interrupted. Each subcommand imports what it
@@ -12,7 +12,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app import dataset_commands, demo_command, predict_command, training_commands, weights_command
+from app import (
+    check_command,
+    dataset_commands,
+    demo_command,
+    predict_command,
+    training_commands,
+    weights_command,
+)
 from superset_vocab.errors import InputError
 
 _EXTRAS = {"mmengine": "train", "albumentations": "train", "pycocotools": "train", "tensorboard": "train"}
@@ -65,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict_command.add_to(commands)
     demo_command.add_to(commands)
     dataset_commands.add_to(commands)
+    check_command.add_to(commands)
     training_commands.add_to(commands)
     weights_command.add_to(commands)
     return parser

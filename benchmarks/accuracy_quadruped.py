@@ -22,7 +22,8 @@ def main() -> None:
 
     model = zoo.load("superanimal_quadruped", "compact")
     with tempfile.TemporaryDirectory() as scratch:
-        convert(need("animal_pose"), "animalpose", Path(scratch) / "animal_pose")
+        # Four of its boxes hold none of their animal's keypoints; the published figures are with them.
+        convert(need("animal_pose"), "animalpose", Path(scratch) / "animal_pose", on_problem="keep")
         _, held_out = hold_out(load_superset(Path(scratch) / "animal_pose"), 0.1)
         project = horse_project(Path(scratch) / "project")
         horse = convert(project, "horse10_BrownHorseinShadow", Path(scratch) / "horse")

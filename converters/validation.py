@@ -169,7 +169,7 @@ def _box_findings(labels: LabelSet) -> Iterator[Finding]:
             box, xy = record.bbox_xywh[n], record.keypoints[n]
             if (box[2:] <= 0).any():
                 sentence = f"animal {n + 1}: its box is {box[2]:g} x {box[3]:g} pixels"
-                yield _finding(labels, i, Kind.BOX, sentence, instance=n)
+                yield _finding(labels, i, Kind.BOX_ELSEWHERE, sentence, instance=n)
                 continue
             beyond = np.maximum(box[:2] - xy, xy - box[:2] - box[2:]).max(-1)
             annotated = np.isfinite(beyond)
@@ -180,7 +180,8 @@ def _box_findings(labels: LabelSet) -> Iterator[Finding]:
                 sentence = f"animal {n + 1}: {len(names)} of {annotated.sum()} annotated keypoints lie up to "
                 sentence += f"{np.nanmax(beyond):.0f} pixels outside of its box ({', '.join(names)})"
                 sentence += "; is it another animal's box?" if none else ""
-                yield _finding(labels, i, Kind.BOX, sentence, error=none, instance=n, keypoints=names)
+                kind = Kind.BOX_ELSEWHERE if none else Kind.BOX
+                yield _finding(labels, i, kind, sentence, error=none, instance=n, keypoints=names)
 
 
 def _side_findings(labels: LabelSet, vocabulary: Vocabulary | None) -> tuple[list[Finding], list[Check]]:

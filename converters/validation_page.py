@@ -27,7 +27,8 @@ _TITLES = {
     Kind.UNREADABLE_IMAGE: "Images that do not decode",
     Kind.WRONG_SIZE: "Images of another size than the labels say",
     Kind.OUTSIDE_IMAGE: "Keypoints outside of their image",
-    Kind.BOX: "Boxes that do not hold their keypoints",
+    Kind.BOX_ELSEWHERE: "Boxes without an area, or that hold none of their animal's keypoints",
+    Kind.BOX: "Keypoints outside of their animal's box",
     Kind.LEFT_RIGHT: "Left and right perhaps exchanged",
     Kind.SAME_IMAGE: "The same image twice in one group",
     Kind.SAME_IMAGE_APART: "The same image in two groups or splits",
@@ -132,19 +133,31 @@ def _picture(path: Path, record: LabelRecord | None, finding: Finding, keypoints
         image = read_image(path)
     except ImageError:
         return ""
+    low, high = _window(image, record, finding if keypoints else None)
+    image = image[low[1] : high[1], low[0] : high[0]]
     scale = _WIDTH / image.shape[1]
     image = cv2.resize(image, (_WIDTH, max(1, round(image.shape[0] * scale))), interpolation=cv2.INTER_AREA)
     for n in range(len(record)) if record is not None else ():
-        marked = finding.instance in (None, n) and bool(keypoints)
-        _draw(
-            image,
-            record.keypoints[n] * scale,
-            record.bbox_xywh[n] * scale,
-            finding,
-            keypoints if marked else (),
-        )
+        marked = keypoints if finding.instance in (None, n) else ()
+        box = record.bbox_xywh[n] - np.array([*low, 0, 0])
+        _draw(image, (record.keypoints[n] - low) * scale, box * scale, finding, marked)
     done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])
     return base64.b64encode(data.tobytes()).decode("ascii") if done else ""
+
+
+def _window(
+    image: np.ndarray, record: LabelRecord | None, finding: Finding | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Corners x, y of the part to show: around the animal that a finding is about, else all of the image."""
+    size = np.array([image.shape[1], image.shape[0]])
+    if record is None or finding is None or finding.instance is None:
+        return np.zeros(2, dtype=int), size
+    xy, box = record.keypoints[finding.instance], record.bbox_xywh[finding.instance]
+    points = np.concatenate([xy, [box[:2], box[:2] + box[2:]]])
+    points = np.clip(points[np.isfinite(points).all(-1)], 0, size)
+    centre, reach = (points.min(0) + points.max(0)) / 2, max(40.0, 0.75 * float(np.ptp(points, axis=0).max()))
+    low = np.clip(np.floor(centre - reach), 0, size - 1).astype(int)
+    return low, np.maximum(np.clip(np.ceil(centre + reach), 1, size).astype(int), low + 1)
 
 
 def _draw(
@@ -153,7 +166,9 @@ def _draw(
     """Draw an animal's keypoints and box in place; in red with its name what the finding is about."""
     if np.isfinite(box).all():
         low, high = np.clip(box[:2], -9999, 9999), np.clip(box[:2] + box[2:], -9999, 9999)
-        colour = (0, 0, 220) if keypoints and finding.kind is Kind.BOX else (200, 160, 0)
+        colour = (
+            (0, 0, 220) if keypoints and finding.kind in (Kind.BOX, Kind.BOX_ELSEWHERE) else (200, 160, 0)
+        )
         cv2.rectangle(image, _at(low), _at(high), colour, 1, cv2.LINE_AA)
     for k in np.flatnonzero(np.isfinite(xy).all(-1)):
         named = bool(keypoints) and keypoints[k] in finding.keypoints

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -35,7 +34,8 @@ class Kind(StrEnum):
     UNREADABLE_IMAGE = "unreadable_image"
     WRONG_SIZE = "wrong_size"
     OUTSIDE_IMAGE = "keypoints_outside_image"
-    BOX = "box_does_not_hold_keypoints"
+    BOX_ELSEWHERE = "box_holds_no_keypoint"
+    BOX = "keypoints_outside_box"
     LEFT_RIGHT = "left_right_swapped"
     SAME_IMAGE = "same_image_twice"
     SAME_IMAGE_APART = "same_image_in_two_groups"
@@ -142,8 +142,9 @@ class ValidationReport:
         if not self.errors:
             return labels
         if choice == "refuse":
+            names = ", ".join(source.dataset for source in self.labels.sources)
             raise all_problems(
-                "label set (drop the bad records with --on-problem drop, or correct them)",
+                f"{names} (correct the labels, or leave the bad images out with --on-problem drop)",
                 [f"{finding.image}: {finding.sentence}" for finding in self.errors],
             )
         if choice == "keep":
@@ -189,12 +190,11 @@ class ValidationReport:
         with atomic_path(path) as temporary:
             temporary.write_text(page(self), encoding="utf-8")
 
-    def lines(self) -> Sequence[str]:
-        """The report in a few lines of text: the checks, then the counts."""
-        checks = [f"{check.name}: {check.result}" for check in self.checks]
-        counts = [f"{count} x {kind.value.replace('_', ' ')}" for kind, count in self.counts().items()]
+    def summary(self) -> str:
+        """Errors, suspicions and the number of each kind, in one line."""
+        kinds = ", ".join(f"{count} {kind.value.replace('_', ' ')}" for kind, count in self.counts().items())
         total = f"{len(self.errors)} errors, {len(self.suspicions)} suspicions"
-        return [*checks, *counts, total]
+        return f"{total} ({kinds})" if kinds else total
 
 
 def _finding_dict(finding: Finding) -> dict[str, Any]:
