@@ -19,7 +19,7 @@ A superset file says more, in fields that other readers ignore:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -204,24 +204,14 @@ def to_document(labels: LabelSet, file_names: Sequence[str]) -> dict[str, Any]:
         labels: The set.
         file_names: Of each record's image, relative to the file.
     """
-    licences = list(dict.fromkeys(source.licence for source in labels.sources))
-    licence_id = {source.dataset: 1 + licences.index(source.licence) for source in labels.sources}
-    images, annotations = [], []
-    for i, (record, name) in enumerate(zip(labels.records, file_names, strict=True), start=1):
-        images.append(
-            {
-                "id": i,
-                "file_name": name,
-                "width": record.size_wh[0],
-                "height": record.size_wh[1],
-                "license": licence_id[record.dataset],
-                "dataset": record.dataset,
-                "split_group": record.split_group,
-                "source_image": record.source_image,
-            }
-        )
-        for n in range(len(record)):
-            annotations.append({"id": len(annotations) + 1, "image_id": i, **_annotation(record, n)})
+    head = document_head(labels)
+    lists = {"images": image_entries(labels, file_names), "annotations": annotation_entries(labels)}
+    return {**head, **{key: list(entries) for key, entries in lists.items()}}
+
+
+def document_head(labels: LabelSet) -> dict[str, Any]:
+    """All of `to_document` but its lists of images and annotations, which can be long."""
+    licences = enumerate(_licences(labels), start=1)
     return {
         "info": {
             "description": "superset keypoint labels written by superanimal-zoo",
@@ -230,11 +220,40 @@ def to_document(labels: LabelSet, file_names: Sequence[str]) -> dict[str, Any]:
             "sources": [asdict(source) for source in labels.sources],
             "operations": list(labels.operations),
         },
-        "licenses": [{"id": i, "name": name, "url": ""} for i, name in enumerate(licences, start=1)],
-        "images": images,
-        "annotations": annotations,
+        "licenses": [{"id": i, "name": name, "url": ""} for i, name in licences],
         "categories": [_category(labels)],
     }
+
+
+def image_entries(labels: LabelSet, file_names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The images of `to_document`, one by one."""
+    licences = _licences(labels)
+    licence_id = {source.dataset: 1 + licences.index(source.licence) for source in labels.sources}
+    for i, (record, name) in enumerate(zip(labels.records, file_names, strict=True), start=1):
+        yield {
+            "id": i,
+            "file_name": name,
+            "width": record.size_wh[0],
+            "height": record.size_wh[1],
+            "license": licence_id[record.dataset],
+            "dataset": record.dataset,
+            "split_group": record.split_group,
+            "source_image": record.source_image,
+        }
+
+
+def annotation_entries(labels: LabelSet) -> Iterator[dict[str, Any]]:
+    """The annotations of `to_document`, one by one."""
+    count = 0
+    for i, record in enumerate(labels.records, start=1):
+        for n in range(len(record)):
+            count += 1
+            yield {"id": count, "image_id": i, **_annotation(record, n)}
+
+
+def _licences(labels: LabelSet) -> list[str]:
+    """The different licences of the sources, in their order."""
+    return list(dict.fromkeys(source.licence for source in labels.sources))
 
 
 def _annotation(record: LabelRecord, n: int) -> dict[str, Any]:
