@@ -50,6 +50,13 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         choices=("refuse", "first"),
         help="what to do with an image that occurs twice; default: %(default)s",
     )
+    merge.add_argument(
+        "--images",
+        default="copy",
+        choices=("copy", "link"),
+        help="copy the images, or hard-link them: no second copy on the disk; default: %(default)s",
+    )
+    merge.add_argument("--quiet", action="store_true", help="no progress bar")
     merge.set_defaults(run=run_merge)
 
     synthesize = commands.add_parser(
@@ -87,10 +94,21 @@ def run_convert(arguments: argparse.Namespace) -> int:
 
 
 def run_merge(arguments: argparse.Namespace) -> int:
-    """Merge superset datasets."""
-    from converters import merge_to
+    """Merge superset datasets and print what is in the result."""
+    from converters import dataset_statistics, merge_to
+    from converters.statistics import CSV, JSON, table
 
-    _report(merge_to(arguments.out, arguments.sources, twins=arguments.twins), arguments.out)
+    merged = merge_to(
+        arguments.out,
+        arguments.sources,
+        twins=arguments.twins,
+        images=arguments.images,
+        progress=not arguments.quiet,
+    )
+    print(f"{arguments.out}: {len(merged)} images, {merged.n_instances} instances, {merged.vocabulary}")
+    for line in table(dataset_statistics(merged)):
+        print(f"  {line}")
+    print(f"by keypoint: {arguments.out / CSV} and {JSON}")
     return 0
 
 

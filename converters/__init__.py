@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from converters.dataset import load_superset, write_superset
     from converters.merging import merge, merge_to
     from converters.registry import FORMATS, Format, detect_format, read_labels
+    from converters.statistics import dataset_statistics
     from converters.validation import read_for_validation, validate
     from converters.validation_report import ValidationReport
+    from converters.views import leave_one_out, leave_out, only
 
 _HOMES = {
     "FORMATS": "converters.registry",
@@ -22,10 +24,14 @@ _HOMES = {
     "ValidationReport": "converters.validation_report",
     "convert": "converters.conversion",
     "convert_labels": "converters.conversion",
+    "dataset_statistics": "converters.statistics",
     "detect_format": "converters.registry",
+    "leave_one_out": "converters.views",
+    "leave_out": "converters.views",
     "load_superset": "converters.dataset",
     "merge": "converters.merging",
     "merge_to": "converters.merging",
+    "only": "converters.views",
     "read_for_validation": "converters.validation",
     "read_labels": "converters.registry",
     "validate": "converters.validation",
@@ -38,10 +44,14 @@ __all__ = [
     "ValidationReport",
     "convert",
     "convert_labels",
+    "dataset_statistics",
     "detect_format",
+    "leave_one_out",
+    "leave_out",
     "load_superset",
     "merge",
     "merge_to",
+    "only",
     "read_for_validation",
     "read_labels",
     "validate",

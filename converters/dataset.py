@@ -90,8 +90,8 @@ def _place(image: Path, target: Path, images: Images) -> None:
         os.link(image, target)
     except OSError as error:
         raise InputError(
-            f"{image}: cannot be linked into {target.parent} ({error.strerror or error}); links need one file "
-            "system that has them; use --images copy"
+            f"{image}: cannot be linked into {target.parent} ({error.strerror or error}); "
+            "links need one file system that has them; use --images copy"
         ) from error
 
 

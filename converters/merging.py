@@ -1,4 +1,10 @@
-"""Several superset datasets as one. Every record keeps its dataset, names, split group and licence."""
+"""Several superset datasets as one. Every record keeps its dataset, names, split group and licence.
+
+No image is in the result twice, neither in one dataset nor in two: a training and a test split, or the view
+that leaves one dataset out (`converters.views`), could get one each. Images are the same if their bytes are,
+which is found by size and then SHA-256, so that only files of equal size are read. The same picture in other
+bytes is a near-duplicate; `zoo check` looks for those.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from converters.dataset import load_superset, write_superset
+from tqdm import tqdm
+
+from converters.dataset import Images, load_superset, write_superset
 from converters.images import content_hash
 from superset_vocab import InputError, LabelRecord, LabelSet
 from superset_vocab.errors import all_problems
@@ -16,13 +24,14 @@ from superset_vocab.provenance import operation
 _LOG = logging.getLogger(__name__)
 
 
-def merge(sources: Sequence[LabelSet | Path], *, twins: str = "refuse") -> LabelSet:
+def merge(sources: Sequence[LabelSet | Path], *, twins: str = "refuse", progress: bool = False) -> LabelSet:
     """Merge label sets of one vocabulary, in the given order.
 
     Args:
         sources: Superset label sets, or folders of such (`load_superset`).
         twins: What to do with an image that occurs twice (same bytes), which a training and a test split
             could both get: "refuse", or "first": keep its first record only, with a warning.
+        progress: Show a progress bar.
 
     Raises:
         InputError: If there are none, their vocabularies differ, two have a dataset of the same name,
@@ -32,18 +41,22 @@ def merge(sources: Sequence[LabelSet | Path], *, twins: str = "refuse") -> Label
         raise InputError(f"twins {twins!r} is none of refuse, first")
     if not sources:
         raise InputError("nothing to merge: give at least one superset dataset")
-    sets = [load_superset(source) if isinstance(source, Path) else source for source in sources]
+    bar = tqdm(sources, desc="read", unit="dataset", leave=False, disable=not progress)
+    sets = [load_superset(source) if isinstance(source, Path) else source for source in bar]
     records = tuple(record for labels in sets for record in labels.records)
     problems, done = _problems(sets), []
-    same = _twins(records) if not problems else []
+    same = _twins(records, progress) if not problems else []
     if same and twins == "refuse":
-        problems = [f"the same image {len(images)} times: {', '.join(map(str, images))}" for images in same]
+        problems = [
+            f"the same image {len(group)} times: {', '.join(str(records[i].image) for i in group)}"
+            for group in same
+        ]
     if problems:
-        raise all_problems("cannot merge", problems)
+        raise all_problems("cannot merge (--twins first keeps the first of equal images)", problems)
     if same:
-        extra = {image for images in same for image in images[1:]}
-        records = tuple(record for record in records if record.image not in extra)
-        names = sorted(image.name for image in extra)
+        extra = {i for group in same for i in group[1:]}
+        names = sorted(records[i].image.name for i in extra)
+        records = tuple(record for i, record in enumerate(records) if i not in extra)
         _LOG.warning("%d images occur twice; left out: %s", len(names), ", ".join(names))
         done = [operation("drop_twins", images=names)]
     datasets = [source.dataset for labels in sets for source in labels.sources]
@@ -60,9 +73,20 @@ def merge(sources: Sequence[LabelSet | Path], *, twins: str = "refuse") -> Label
     )
 
 
-def merge_to(out: Path, sources: Sequence[LabelSet | Path], *, twins: str = "refuse") -> LabelSet:
-    """Merge label sets and write them as one superset dataset; see `merge` and `write_superset`."""
-    return write_superset(merge(sources, twins=twins), out)
+def merge_to(
+    out: Path,
+    sources: Sequence[LabelSet | Path],
+    *,
+    twins: str = "refuse",
+    images: Images = "copy",
+    progress: bool = False,
+) -> LabelSet:
+    """Merge label sets and write them as one superset dataset with its statistics.
+
+    See `merge` and `converters.dataset.write_superset`.
+    """
+    merged = merge(sources, twins=twins, progress=progress)
+    return write_superset(merged, out, images=images, statistics=True, progress=progress)
 
 
 def _problems(sets: Sequence[LabelSet]) -> list[str]:
@@ -83,12 +107,13 @@ def _problems(sets: Sequence[LabelSet]) -> list[str]:
     return problems
 
 
-def _twins(records: Sequence[LabelRecord]) -> list[list[Path]]:
-    """Images with the same bytes, each set in the order of the records."""
-    by_size: dict[int, list[Path]] = defaultdict(list)
-    for record in records:
-        by_size[record.image.stat().st_size].append(record.image)
-    by_content: dict[str, list[Path]] = defaultdict(list)
-    for image in (image for images in by_size.values() if len(images) > 1 for image in images):
-        by_content[content_hash(image)].append(image)
-    return [images for images in by_content.values() if len(images) > 1]
+def _twins(records: Sequence[LabelRecord], progress: bool) -> list[list[int]]:
+    """Positions of records whose images have the same bytes, each set in the order of the records."""
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for i, record in enumerate(records):
+        by_size[record.image.stat().st_size].append(i)
+    suspects = [i for group in by_size.values() if len(group) > 1 for i in group]
+    by_content: dict[str, list[int]] = defaultdict(list)
+    for i in tqdm(suspects, desc="compare", unit="image", leave=False, disable=not progress):
+        by_content[content_hash(records[i].image)].append(i)
+    return [group for group in by_content.values() if len(group) > 1]

@@ -15,6 +15,7 @@ from superset_vocab import LabelSet, Visibility
 from superset_vocab.files import atomic_path, write_json
 
 JSON, CSV = "statistics.json", "statistics.csv"
+_STATES = ("not_annotated", "occluded", "visible")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,13 +114,7 @@ def as_dict(labels: LabelSet, statistics: Sequence[DatasetStatistics]) -> dict[s
                 "n_instances": entry.n_instances,
                 "n_boxes": entry.n_boxes,
                 "keypoints": {
-                    labels.keypoints[k]: dict(
-                        zip(
-                            ("not_annotated", "occluded", "visible"),
-                            entry.states[k, 1:].tolist(),
-                            strict=True,
-                        )
-                    )
+                    labels.keypoints[k]: dict(zip(_STATES, entry.states[k, 1:].tolist(), strict=True))
                     for k in np.flatnonzero(entry.defined)
                 },
             }
@@ -134,7 +129,7 @@ def write_statistics(labels: LabelSet, folder: Path) -> list[DatasetStatistics]:
     write_json(folder / JSON, as_dict(labels, statistics))
     with atomic_path(folder / CSV) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("dataset", "licence", "keypoint", "not_annotated", "occluded", "visible"))
+        writer.writerow(("dataset", "licence", "keypoint", *_STATES))
         for entry in statistics:
             for k in np.flatnonzero(entry.defined):
                 counts = entry.states[k, 1:].tolist()

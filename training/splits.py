@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from converters.views import subset
 from superset_vocab import InputError, LabelRecord, LabelSet
 from superset_vocab.errors import all_problems
 
@@ -135,14 +136,6 @@ def _place(record: LabelRecord) -> float:
     """Where a record's group lies in [0, 1), evenly spread over groups."""
     digest = hashlib.sha256("\0".join(_group(record)).encode()).digest()
     return int.from_bytes(digest[:7], "big") / 2**56
-
-
-def subset(labels: LabelSet, keep: Callable[[LabelRecord], bool]) -> LabelSet:
-    """The records for which `keep` is true, and the sources that they name."""
-    records = tuple(record for record in labels.records if keep(record))
-    datasets = {record.dataset for record in records}
-    sources = tuple(source for source in labels.sources if source.dataset in datasets)
-    return replace(labels, records=records, sources=sources)
 
 
 def _group(record: LabelRecord) -> tuple[str, str]:
