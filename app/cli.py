@@ -16,6 +16,7 @@ from app import (
     check_command,
     dataset_commands,
     demo_command,
+    fetch_command,
     predict_command,
     training_commands,
     weights_command,
@@ -73,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo_command.add_to(commands)
     dataset_commands.add_to(commands)
     check_command.add_to(commands)
+    fetch_command.add_to(commands)
     training_commands.add_to(commands)
     weights_command.add_to(commands)
     return parser
