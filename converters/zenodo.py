@@ -207,7 +207,11 @@ def _open(address: str, headers: dict[str, str] | None = None) -> Any:
     """The answer to a GET."""
     agent = {"User-Agent": f"superanimal-zoo/{package_version()}", "Accept-Encoding": "identity"}
     request = urllib.request.Request(address, headers={**agent, **(headers or {})})
-    return urllib.request.urlopen(request, timeout=_TIMEOUT)
+    try:
+        return urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as refusal:
+        refusal.close()  # it holds the connection
+        raise
 
 
 def _reason(error: BaseException | None) -> str:
