@@ -89,7 +89,7 @@ def measure(sources: Path, out: Path, options: dict[str, str]) -> dict[str, floa
 
 def main() -> None:
     """Make the sources, merge them, and print what it took."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Merge at the paper's scale.")
     parser.add_argument("--images", type=int, default=N_IMAGES)
     parser.add_argument("--scratch", type=Path, help="folder for the datasets; default: a temporary one")
     arguments = parser.parse_args()

@@ -152,7 +152,7 @@ def perceptual_hash(grey: np.ndarray) -> int:
         grey: (H, W) uint8.
     """
     small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-    low = cv2.dct(small)[:8, :8].ravel()
+    low = np.asarray(cv2.dct(small)[:8, :8], dtype=np.float32).ravel()
     return int.from_bytes(np.packbits(low > np.median(low[1:])).tobytes(), "big")
 
 

@@ -165,7 +165,8 @@ class _Votes:
 
     @classmethod
     def empty(cls, n_animals: int, n_pairs: int) -> _Votes:
-        return cls(*(np.zeros((n_animals, n_pairs), dtype=np.int32) for _ in range(2)))
+        shape = (n_animals, n_pairs)
+        return cls(counted=np.zeros(shape, dtype=np.int32), against=np.zeros(shape, dtype=np.int32))
 
     def add(self, pair: int, turn: np.ndarray) -> None:
         self.counted[:, pair] += np.isfinite(turn)
@@ -175,7 +176,7 @@ class _Votes:
 def _behind(keypoints: Sequence[str], vocabulary: Vocabulary | None) -> int | None:
     """Index of the point that lies behind all pairs, where the vocabulary is seen from above."""
     name = TURNS_FROM_ABOVE.get(vocabulary.name) if vocabulary is not None else None
-    return list(keypoints).index(name) if name in keypoints else None
+    return list(keypoints).index(name) if name is not None and name in keypoints else None
 
 
 def _middles(

@@ -7,7 +7,8 @@ which it is not where an animal moved, and, where both have the same keypoints a
 same place.
 
 Limits. An animal hardly brighter or darker than its background that moves by less than a block, without
-common keypoints in the labels, looks still. Crops, rotations and mirror images are not found.
+common keypoints in the labels, looks still. Crops, rotations and mirror images are not found. Of an image
+with very many near-duplicates (an hour of a sleeping animal) not all are listed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from superset_vocab import LabelRecord
 BLOCK_DIFFERENCE = 8  # grey levels of 255; JPEG at quality 50 stays below 4, half a mouse is 15 and more
 KEYPOINT_SHIFT = 0.05  # of the animal's size
 _BANDS = 4
+_PARTNERS = 50  # of an image in a band, more are not listed: they would be millions of pairs
 
 
 def near_duplicates(records: Sequence[LabelRecord], facts: Sequence[ImageFacts]) -> list[tuple[int, int]]:
@@ -55,7 +57,7 @@ def _alike(members: np.ndarray, blocks: np.ndarray) -> Iterator[tuple[int, int]]
     for i, end in enumerate(ends.tolist()):
         if end > i + 1:
             near = np.abs(own[i + 1 : end] - own[i]).max(axis=1) <= BLOCK_DIFFERENCE
-            for j in members[i + 1 : end][near].tolist():
+            for j in members[i + 1 : end][near][:_PARTNERS].tolist():
                 yield min(j, int(members[i])), max(j, int(members[i]))
 
 

@@ -82,7 +82,8 @@ def dataset_statistics(labels: LabelSet) -> list[DatasetStatistics]:
 
 def table(statistics: Sequence[DatasetStatistics]) -> list[str]:
     """Lines of text: a row for each dataset, and their sum."""
-    rows = [("dataset", "images", "groups", "animals", "boxes", "keypoints", "annotated", "licence")]
+    head = ("dataset", "images", "groups", "animals", "boxes", "keypoints", "annotated", "licence")
+    rows: list[tuple[str, ...]] = [head]
     for entry in statistics:
         counts = (entry.n_images, entry.n_groups, entry.n_instances, entry.n_boxes)
         counts += (int(entry.defined.sum()), int(entry.annotated.sum()))

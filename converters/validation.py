@@ -150,7 +150,8 @@ def _keypoint_findings(labels: LabelSet) -> Iterator[Finding]:
     for i, record in enumerate(labels.records):
         high = np.array(record.size_wh) - 0.5 + OUTSIDE_PX
         with np.errstate(invalid="ignore"):
-            outside = ((record.keypoints < -0.5 - OUTSIDE_PX) | (record.keypoints > high)).any(-1)
+            beyond = (record.keypoints < -0.5 - OUTSIDE_PX) | (record.keypoints > high)
+        outside = np.asarray(beyond.any(-1))
         for n in np.flatnonzero(outside.any(-1)).tolist():
             names = tuple(labels.keypoints[k] for k in np.flatnonzero(outside[n]))
             x, y = record.keypoints[n, np.flatnonzero(outside[n])[0]]

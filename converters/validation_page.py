@@ -137,10 +137,10 @@ def _picture(path: Path, record: LabelRecord | None, finding: Finding, keypoints
     image = image[low[1] : high[1], low[0] : high[0]]
     scale = _WIDTH / image.shape[1]
     image = cv2.resize(image, (_WIDTH, max(1, round(image.shape[0] * scale))), interpolation=cv2.INTER_AREA)
-    for n in range(len(record)) if record is not None else ():
+    animals = () if record is None else zip(record.keypoints, record.bbox_xywh, strict=True)
+    for n, (xy, box) in enumerate(animals):
         marked = keypoints if finding.instance in (None, n) else ()
-        box = record.bbox_xywh[n] - np.array([*low, 0, 0])
-        _draw(image, (record.keypoints[n] - low) * scale, box * scale, finding, marked)
+        _draw(image, (xy - low) * scale, (box - np.array([*low, 0, 0])) * scale, finding, marked)
     done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])
     return base64.b64encode(data.tobytes()).decode("ascii") if done else ""
 
@@ -171,21 +171,12 @@ def _draw(
         )
         cv2.rectangle(image, _at(low), _at(high), colour, 1, cv2.LINE_AA)
     for k in np.flatnonzero(np.isfinite(xy).all(-1)):
-        named = bool(keypoints) and keypoints[k] in finding.keypoints
+        name = keypoints[k] if len(keypoints) and keypoints[k] in finding.keypoints else ""
         # Outside of the image it is drawn on the edge, where it can be seen.
         place = _at(np.clip(xy[k], 2, np.array([image.shape[1], image.shape[0]]) - 3))
-        cv2.circle(image, place, 3, (0, 0, 230) if named else (60, 200, 0), -1, cv2.LINE_AA)
-        if named:
-            cv2.putText(
-                image,
-                keypoints[k],
-                (place[0] + 5, place[1]),
-                cv2.FONT_HERSHEY_SIMPLEX,
-                0.4,
-                (0, 0, 230),
-                1,
-                cv2.LINE_AA,
-            )
+        cv2.circle(image, place, 3, (0, 0, 230) if name else (60, 200, 0), -1, cv2.LINE_AA)
+        text_at = (place[0] + 5, place[1])
+        cv2.putText(image, name, text_at, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 230), 1, cv2.LINE_AA)
 
 
 def _at(xy: np.ndarray) -> tuple[int, int]:
