@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from converters import load_superset, merge
+from converters import leave_out, load_superset, merge
 from superset_vocab import InputError, LabelSet
 from training.batches import build_dataset
 from training.checkpoints import label_sha256
@@ -79,7 +79,8 @@ def load_sources(recipe: Recipe) -> tuple[LabelSet, dict[str, float]]:
     loaded: list[LabelSet] = []
     weights: dict[str, float] = {}
     for source in recipe.data.sources:
-        labels = select_groups(load_superset(source.folder()), source.split_groups, source.held_out)
+        labels = leave_out(load_superset(source.folder()), *source.leave_out)
+        labels = select_groups(labels, source.split_groups, source.held_out)
         labels, _ = hold_out(labels, source.held_out_fraction)
         weights.update({dataset.dataset: source.weight for dataset in labels.sources})
         loaded.append(labels)

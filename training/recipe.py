@@ -57,6 +57,7 @@ class DataSource:
     Attributes:
         path: Folder of a superset COCO dataset, as written by `zoo convert`.
         weight: Factor of its share of the samples.
+        leave_out: Datasets of a merged set left out, e.g. the one to test on (`converters.leave_out`).
         split_groups: Use only these split groups; empty for all.
         held_out: Split groups left out.
         held_out_fraction: Share of the groups left out, chosen by the hash of their names
@@ -65,6 +66,7 @@ class DataSource:
 
     path: str
     weight: float = 1.0
+    leave_out: tuple[str, ...] = ()
     split_groups: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
     held_out_fraction: float = 0.0
