@@ -16,6 +16,7 @@ from app import (
     check_command,
     dataset_commands,
     demo_command,
+    export_command,
     fetch_command,
     predict_command,
     training_commands,
@@ -23,7 +24,13 @@ from app import (
 )
 from superset_vocab.errors import InputError
 
-_EXTRAS = {"mmengine": "train", "albumentations": "train", "pycocotools": "train", "tensorboard": "train"}
+_EXTRAS = {
+    "mmengine": "train",
+    "albumentations": "train",
+    "pycocotools": "train",
+    "tensorboard": "train",
+    "sleap_io": "sleap",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     dataset_commands.add_to(commands)
     check_command.add_to(commands)
     fetch_command.add_to(commands)
+    export_command.add_to(commands)
     training_commands.add_to(commands)
     weights_command.add_to(commands)
     return parser

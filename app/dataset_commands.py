@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.export_command import add_option_argument, parse_options
 from superset_vocab.errors import all_problems
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         description="Projects a label source into a superset vocabulary and writes a COCO dataset.",
     )
     convert.add_argument("source", type=Path, metavar="SOURCE", help="label file or project folder")
-    convert.add_argument("--map", required=True, help="keypoint map: its name or a .toml file")
+    convert.add_argument(
+        "--map",
+        help="keypoint map: its name or a .toml file; needed unless SOURCE is in a vocabulary already",
+    )
     convert.add_argument("--out", type=Path, required=True, help="new folder for the dataset")
     convert.add_argument("--format", help="format of the source; default: detected")
     convert.add_argument("--dataset", help="name of the dataset; default: the map's")
@@ -37,6 +41,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     convert.add_argument(
         "--report", type=Path, metavar="DIR", help="folder for the validation's JSON and page"
     )
+    add_option_argument(convert, "of the source's format, e.g. categories=dog,cat")
     convert.set_defaults(run=run_convert)
 
     merge = commands.add_parser(
@@ -88,6 +93,7 @@ def run_convert(arguments: argparse.Namespace) -> int:
         split_group=arguments.split_group,
         on_problem=arguments.on_problem,
         report=arguments.report,
+        options=parse_options(arguments.option),
     )
     _report(labels, arguments.out)
     return 0

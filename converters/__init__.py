@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from converters.conversion import convert, convert_labels
+    from converters.conversion import convert, convert_labels, reading
     from converters.dataset import load_superset, write_superset
     from converters.merging import merge, merge_to
     from converters.registry import FORMATS, Format, detect_format, read_labels
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from converters.validation import read_for_validation, validate
     from converters.validation_report import ValidationReport
     from converters.views import leave_one_out, leave_out, only
+    from converters.writers.registry import WRITERS, Writer, write_labels
 
 _HOMES = {
     "FORMATS": "converters.registry",
@@ -35,13 +36,19 @@ _HOMES = {
     "read_for_validation": "converters.validation",
     "read_labels": "converters.registry",
     "validate": "converters.validation",
+    "reading": "converters.conversion",
+    "write_labels": "converters.writers.registry",
     "write_superset": "converters.dataset",
+    "WRITERS": "converters.writers.registry",
+    "Writer": "converters.writers.registry",
 }
 
 __all__ = [
     "FORMATS",
+    "WRITERS",
     "Format",
     "ValidationReport",
+    "Writer",
     "convert",
     "convert_labels",
     "dataset_statistics",
@@ -54,7 +61,9 @@ __all__ = [
     "only",
     "read_for_validation",
     "read_labels",
+    "reading",
     "validate",
+    "write_labels",
     "write_superset",
 ]
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from converters.dataset import write_superset
 from converters.images import Looked, image_problems
-from converters.validation import read_for_validation, validate
+from converters.registry import detect_format, format_named, read_labels
+from converters.validation import tolerant_reading, validate
 from converters.validation_report import Choice, ValidationReport
 from superset_vocab import InputError, KeypointMap, LabelSet, Visibility, load_map, project
 from superset_vocab.errors import all_problems
@@ -20,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 def convert(
     source: Path,
-    map_name: str,
+    map_name: str | None,
     out: Path,
     *,
     format: str | None = None,  # noqa: A002
@@ -28,6 +33,7 @@ def convert(
     split_group: str | None = None,
     on_problem: Choice = "refuse",
     report: Path | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> LabelSet:
     """Convert a label source to a superset dataset.
 
@@ -36,14 +42,16 @@ def convert(
 
     Args:
         source: File or folder of a known format (`converters.FORMATS`).
-        map_name: Name of a keypoint map, or path of a .toml with one.
+        map_name: Name of a keypoint map, or path of a .toml with one. None for a source that is in a
+            vocabulary already: a superset dataset, or pictures without labels.
         out: New or empty folder for annotations.json and images/.
         format: Format of the source; None detects it.
-        dataset: Dataset name of the records; None takes the map's.
+        dataset: Dataset name of the records; None takes the map's, or else the source's name.
         split_group: One group for all records, e.g. the name of the only animal; None keeps the
             groups that the format gives (the video, the recording day).
         on_problem: With records that have errors: "refuse" all, "drop" these, or "keep" them.
         report: Folder for validation.json and validation.html, written whether or not there are errors.
+        options: Options of the format (`Format.options`).
 
     Returns:
         The labels as written.
@@ -52,21 +60,28 @@ def convert(
         InputError: If the source, the map or the output folder is at fault, or with "refuse" the labels have
             errors; `out` is then untouched.
     """
-    keypoint_map = load_map(map_name)
-    labels, looked = read_for_validation(source, format=format, dataset=dataset or keypoint_map.dataset)
-    done = operation(
-        "read", source=source, format=labels.sources[0].format, dataset=labels.sources[0].dataset
-    )
-    labels = replace(labels, operations=(*labels.operations, done))
-    if split_group is not None:
-        labels = replace(
-            labels,
-            records=tuple(replace(record, split_group=split_group) for record in labels.records),
-            operations=(*labels.operations, operation("set_split_group", split_group=split_group)),
-        )
-    if looked.errors and on_problem == "refuse":
-        _validated(labels, looked, on_problem, report)  # raises: images come before the fit of the map
-    return write_superset(_validated(_project(labels, keypoint_map), looked, on_problem, report), out)
+    keypoint_map = load_map(map_name) if map_name is not None else None
+    dataset = dataset or (keypoint_map.dataset if keypoint_map else None)
+    with (
+        tolerant_reading(source) as looked,
+        reading(source, out, format=format, dataset=dataset, options=options) as labels,
+    ):
+        if split_group is not None:
+            labels = replace(
+                labels,
+                records=tuple(replace(record, split_group=split_group) for record in labels.records),
+                operations=(*labels.operations, operation("set_split_group", split_group=split_group)),
+            )
+        if looked.errors and on_problem == "refuse":
+            _validated(labels, looked, on_problem, report)  # raises: images come before the fit of the map
+        if keypoint_map is not None:
+            labels = _project(labels, keypoint_map)
+        elif labels.vocabulary is None:
+            raise InputError(
+                f"{source}: its keypoints are in no superset vocabulary; give a keypoint map with --map "
+                f"(they are {', '.join(labels.keypoints)})"
+            )
+        return write_superset(_validated(labels, looked, on_problem, report), out)
 
 
 def _validated(labels: LabelSet, looked: Looked, on_problem: Choice, report: Path | None) -> LabelSet:
@@ -87,6 +102,49 @@ def write_report(report: ValidationReport, folder: Path) -> tuple[Path, Path]:
     report.write_json(paths[0])
     report.write_html(paths[1])
     return paths
+
+
+@contextmanager
+def reading(
+    source: Path,
+    out: Path,
+    *,
+    format: str | None = None,  # noqa: A002
+    dataset: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[LabelSet]:
+    """The labels of a source, and its images for as long as the block lasts.
+
+    Images inside videos and packages are written into a temporary folder beside `out`, the only place
+    where the user said that something may be written.
+
+    Args:
+        source: File or folder of a known format.
+        out: The output folder of what is done with the labels.
+        format: Format of the source; None detects it.
+        dataset: Dataset name of the records; None takes the source's name.
+        options: Options of the format (`Format.options`).
+
+    Yields:
+        The labels, with the operation "read" in their history.
+
+    Raises:
+        InputError: As `read_labels`.
+    """
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    chosen = format_named(format) if format is not None else detect_format(source)
+    with ExitStack() as stack:
+        frames = None
+        if chosen.writes_frames:
+            beside = make_folder(out.resolve().parent)
+            folder = tempfile.TemporaryDirectory(dir=beside, prefix=f".{out.name}.frames.")
+            frames = Path(stack.enter_context(folder))
+        labels = read_labels(source, format=chosen.name, dataset=dataset, frames=frames, options=options)
+        origin = labels.sources[0]
+        told = {"options": dict(options)} if options else {}
+        done = operation("read", source=source, format=origin.format, dataset=origin.dataset, **told)
+        yield replace(labels, operations=(*labels.operations, done))
 
 
 def convert_labels(labels: LabelSet, keypoint_map: KeypointMap | str, out: Path) -> LabelSet:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -28,23 +30,16 @@ OUTSIDE_PX = 1.0  # annotation tools round, and some say x = width for the right
 BOX_SHARE = 0.05  # of the longer side, by which a keypoint may lie outside of its box without a word
 
 
-def read_for_validation(
-    source: Path,
-    *,
-    format: str | None = None,  # noqa: A002
-    dataset: str | None = None,
-) -> tuple[LabelSet, Looked]:
-    """Read a label source as `read_labels` does, but leave out images that are missing or do not decode.
-
-    Returns:
-        The labels, and what was seen of their images, for `validate`.
+@contextmanager
+def tolerant_reading(source: Path) -> Iterator[Looked]:
+    """Within the block readers leave out images that are missing or do not decode; yields what was seen.
 
     Raises:
-        InputError: As `read_labels`; if no image of the source can be read, one that names them.
+        InputError: What the block raises; if no image of the source can be read, one that says so.
     """
     with looking() as looked:
         try:
-            labels = read_labels(source, format=format, dataset=dataset)
+            yield looked
         except InputError as error:
             if looked.errors and not looked.facts:
                 first = next(iter(looked.errors.values()))
@@ -52,6 +47,25 @@ def read_for_validation(
                     f"{source}: none of its {len(looked.errors)} images can be read, e.g. {first}"
                 ) from error
             raise
+
+
+def read_for_validation(
+    source: Path,
+    *,
+    format: str | None = None,  # noqa: A002
+    dataset: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[LabelSet, Looked]:
+    """Read a label source as `read_labels` does, but leave out images that are missing or do not decode.
+
+    Returns:
+        The labels, and what was seen of their images, for `validate`.
+
+    Raises:
+        InputError: As `read_labels`; if no image of the source can be read, one that says so.
+    """
+    with tolerant_reading(source) as looked:
+        labels = read_labels(source, format=format, dataset=dataset, options=options)
     return labels, looked
 
 

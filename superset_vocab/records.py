@@ -45,6 +45,11 @@ class LabelRecord:
         visibility: (N, K) int8, values of `Visibility`.
         bbox_xywh: (N, 4) float64 in pixels; NaN where no box is known.
         source_image: What the source itself calls the image, e.g. "labeled-data/m4s1/img0000.png".
+        source_id: The id that the source gives the image (COCO's `id`), or None where it has none.
+        source_split: The source's own part that the image is in ("train", "val", "test"), or "".
+        individuals: (N,) the source's name of each animal (DeepLabCut's individual, SLEAP's track); or
+            empty where it has none.
+        categories: (N,) the source's class of each animal (COCO's category, a species); or empty.
     """
 
     image: Path
@@ -55,6 +60,10 @@ class LabelRecord:
     visibility: np.ndarray
     bbox_xywh: np.ndarray
     source_image: str = ""
+    source_id: int | str | None = None
+    source_split: str = ""
+    individuals: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems = []
@@ -66,7 +75,7 @@ class LabelRecord:
             )
         else:
             annotated = self.visibility >= Visibility.OCCLUDED
-            if not np.isin(self.visibility, list(Visibility)).all():
+            if not _are_states(self.visibility):
                 problems.append("visibility has values other than -1, 0, 1, 2")
             if not np.array_equal(np.isfinite(self.keypoints).all(-1), annotated) or not np.array_equal(
                 np.isfinite(self.keypoints).any(-1), annotated
@@ -74,11 +83,22 @@ class LabelRecord:
                 problems.append("coordinates must be finite where annotated and NaN elsewhere")
         if self.bbox_xywh.shape != (count, 4):
             problems.append(f"bbox_xywh has shape {self.bbox_xywh.shape}, want ({count}, 4)")
+        for name in ("individuals", "categories"):
+            if len(getattr(self, name)) not in (0, count):
+                problems.append(f"{name} has {len(getattr(self, name))} names for {count} instances")
         if problems:
             raise all_problems(f"{self.image}", problems)
 
     def __len__(self) -> int:
         return len(self.visibility)
+
+
+def _are_states(visibility: np.ndarray) -> bool:
+    """Whether all values are of `Visibility`; by their range, as there are many small arrays to check."""
+    if not visibility.size:
+        return True
+    whole = visibility.dtype.kind == "i" or np.array_equal(visibility, np.rint(visibility))
+    return bool(whole and visibility.min() >= Visibility.UNDEFINED and visibility.max() <= Visibility.VISIBLE)
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,11 @@ def assert_same(a: LabelSet, b: LabelSet, *, paths: bool = True, sources: bool =
     assert (a.keypoints, a.vocabulary, len(a)) == (b.keypoints, b.vocabulary, len(b))
     assert not sources or a.sources == b.sources
     for x, y in zip(a.records, b.records, strict=True):
-        names = ("size_wh", "dataset", "split_group", "source_image") + (("image",) if paths else ())
+        names = ("size_wh", "dataset", "split_group", "source_image", "source_id", "source_split") + (
+            ("image",) if paths else ()
+        )
         assert [getattr(x, name) for name in names] == [getattr(y, name) for name in names]
+        assert (x.individuals, x.categories) == (y.individuals, y.categories)
         np.testing.assert_array_equal(x.visibility, y.visibility)
         np.testing.assert_array_equal(x.keypoints, y.keypoints)
         np.testing.assert_array_equal(x.bbox_xywh, y.bbox_xywh)
@@ -74,3 +77,13 @@ def small_set(folder: Path, dataset: str, keypoints: tuple[str, ...], n: int = 2
 def without_operations(labels: LabelSet) -> LabelSet:
     """The set without its history."""
     return replace(labels, operations=())
+
+
+def make_video(path: Path, n_frames: int = 12) -> Path:
+    """Frame i is grey 20 i."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    for i in range(n_frames):
+        writer.write(np.full((48, 64, 3), 20 * i, dtype=np.uint8))
+    writer.release()
+    return path

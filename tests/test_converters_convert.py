@@ -19,6 +19,7 @@ from superset_vocab.files import atomic_folder, atomic_path
 from superset_vocab.provenance import operation, package_version
 
 NAMES = ("snout", "leftear", "rightear", "tailbase")
+SLP = "trajectories/deepof_tests/tests/test_examples/test_single_topview/Tables/SLEAP/testDLC_sleap.slp"
 MOUSE = load_vocabulary("superanimal_topviewmouse")
 
 
@@ -28,7 +29,10 @@ MOUSE = load_vocabulary("superanimal_topviewmouse")
         ("openfield-Pranav-2018-10-30", "deeplabcut"),
         ("openfield-Pranav-2018-10-30/labeled-data/m4s1/CollectedData_Pranav.h5", "deeplabcut"),
         ("openfield-Pranav-2018-10-30/labeled-data/m4s1/CollectedData_Pranav.csv", "deeplabcut"),
-        ("mirror-mouse-example/CollectedData.csv", "deeplabcut"),
+        ("mirror-mouse-example", "lightning-pose"),
+        ("mirror-mouse-example/CollectedData.csv", "lightning-pose"),
+        ("dlulab_bottomview", "deeplabcut"),
+        (SLP, "sleap"),
         ("alphatracker_train9", "sloth"),
         ("alphatracker_train9/train9_640x360.json", "sloth"),
         ("animal_pose", "animal-pose"),
@@ -59,7 +63,7 @@ def test_an_ambiguous_source_asks_for_the_format(tmp_path):
 def test_a_missing_source_and_an_unknown_format(tmp_path):
     with pytest.raises(InputError, match="no such file or folder"):
         convert(tmp_path / "nothing", "dlc-openfield", tmp_path / "out")
-    with pytest.raises(InputError, match="'csv' is no label format; there are: coco, deeplabcut, sloth"):
+    with pytest.raises(InputError, match="'csv' is no label format; there are: coco, coco-parts, deeplabcut"):
         converters.read_labels(tmp_path, format="csv")
 
 
@@ -205,7 +209,9 @@ def test_importing_converters_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    assert all(callable(getattr(converters, name)) or name == "FORMATS" for name in converters.__all__)
+    assert all(
+        callable(getattr(converters, name)) or name in ("FORMATS", "WRITERS") for name in converters.__all__
+    )
 
 
 def test_reading_labels_needs_no_torch():

@@ -223,7 +223,8 @@ def test_all_problems_of_a_project_are_listed(tmp_path):
         ("img0.png,0,0.0", "img0.png,inf,0.0", "infinite"),
         ("Ann,Ann\n", "Ann,Bob\n", "several scorers: Ann, Bob"),
         ("bodyparts,", "nodes,", "no DeepLabCut header"),
-        ("coords,,,x,y", "coords,,,x,likelihood", "'snout' has the columns likelihood, x"),
+        ("coords,,,x,y", "coords,,,x,likelihood", "these are predictions, not labels"),
+        ("coords,,,x,y", "coords,,,x,z", "'snout' has the columns x, z"),
     ],
 )
 def test_a_broken_csv_names_its_fault(tmp_path, old, new, message):
@@ -232,16 +233,6 @@ def test_a_broken_csv_names_its_fault(tmp_path, old, new, message):
     with pytest.raises(InputError, match=message) as error:
         deeplabcut.read(table, dataset="mine")
     assert "CollectedData_Ann.csv" in str(error.value)
-
-
-def test_multi_animal_labels_are_refused(tmp_path):
-    folder = need("dlulab_bottomview") / "labeled-data"
-    with pytest.raises(InputError, match="multi-animal"):
-        read_labels(next(folder.glob("*/*.csv")))
-    project = make_project(tmp_path)
-    edit(project / "config.yaml", "multianimalproject: false", "multianimalproject: true")
-    with pytest.raises(InputError, match="multi-animal"):
-        read_labels(project)
 
 
 @pytest.mark.parametrize(
@@ -320,3 +311,89 @@ def test_pickles_that_are_more_than_data_are_refused(tmp_path, protocol):
 def test_broken_pickles_are_refused(pickled):
     with pytest.raises(ValueError, match="not a pickle of plain data"):
         plain_data(pickled)
+
+
+def multi_table(columns: list[tuple[str, str]], rows: list[list]) -> str:
+    """A multi-animal csv of video v1: (individual, bodypart) of each pair of columns; None is no label."""
+    heads = [["A"] * len(columns), [i for i, _ in columns], [name for _, name in columns]]
+    lines = [f"{level},,," + ",".join(f"{n},{n}" for n in head) for level, head in zip(
+        ("scorer", "individuals", "bodyparts"), heads, strict=True)]  # fmt: skip
+    lines.append("coords,,," + ",".join(["x,y"] * len(columns)))
+    for f, row in enumerate(rows):
+        cells = ["," if cell is None else f"{cell[0]},{cell[1]}" for cell in row]
+        lines.append(f"labeled-data,v1,img{f}.png," + ",".join(cells))
+    return "\n".join(lines) + "\n"
+
+
+def make_multi(folder: Path) -> Path:
+    """Two mice and a corner of the cage; one mouse in the second frame, nobody in the third."""
+    columns = [("m2", "nose"), ("m2", "tail"), ("m1", "nose"), ("single", "corner")]
+    rows = [[(1, 2), None, (3, 4), (9, 9)], [None, None, (5, 6), None], [None] * 4]
+    for f in range(3):
+        write_image(folder / f"p/labeled-data/v1/img{f}.png", seed=f)
+    (folder / "p/labeled-data/v1/CollectedData_A.csv").write_text(multi_table(columns, rows))
+    (folder / "p/config.yaml").write_text(
+        "scorer: A\nmultianimalproject: true\nindividuals: [m1, m2]\nuniquebodyparts: [corner]\n"
+        "multianimalbodyparts: [tail, nose]\nbodyparts: MULTI!\n"
+    )
+    return folder / "p"
+
+
+def test_every_labelled_individual_is_an_instance_and_unique_bodyparts_are_one_of_their_own(tmp_path):
+    labels = deeplabcut.read(make_multi(tmp_path), dataset="mice")
+    assert labels.keypoints == ("tail", "nose", "corner")
+    first, second, third = labels.records
+    assert first.individuals == ("m2", "m1", "single")
+    assert first.visibility.tolist() == [[0, 2, -1], [0, 2, -1], [-1, -1, 2]]
+    np.testing.assert_array_equal(first.keypoints[:, 1], [[1, 2], [3, 4], [np.nan, np.nan]])
+    np.testing.assert_array_equal(first.keypoints[2, 2], [9, 9])
+    assert (second.individuals, second.visibility.tolist()) == (("m1",), [[0, 2, -1]])
+    assert (len(third), third.individuals) == (0, ())
+
+
+def test_without_config_the_table_says_what_there_is(tmp_path):
+    project = make_multi(tmp_path)
+    whole = deeplabcut.read(project, dataset="mice")
+    (project / "config.yaml").unlink()
+    for source in (project, project / "labeled-data/v1", project / "labeled-data/v1/CollectedData_A.csv"):
+        labels = read_labels(source, dataset="mice")
+        assert labels.keypoints == ("nose", "tail", "corner")
+        assert [r.individuals for r in labels.records] == [r.individuals for r in whole.records]
+
+
+def test_tables_of_both_kinds_without_config_are_refused(tmp_path):
+    project = make_multi(tmp_path)
+    (project / "config.yaml").unlink()
+    write_image(project / "labeled-data/v2/img0.png")
+    text = "scorer,A,A\nbodyparts,nose,nose\ncoords,x,y\nlabeled-data/v2/img0.png,1,2\n"
+    (project / "labeled-data/v2/CollectedData_B.csv").write_text(text)
+    with pytest.raises(InputError, match=r"CollectedData_B\.csv: has no individuals, unlike CollectedData_A"):
+        read_labels(project)
+
+
+def test_a_real_multi_animal_project_with_other_image_endings(caplog):
+    labels = read_labels(need("dlulab_bottomview"))
+    assert (len(labels), labels.n_instances, len(labels.keypoints)) == (39, 39, 12)
+    assert {r.individuals for r in labels.records} == {("Mouse",)}
+    assert len({r.split_group for r in labels.records}) == 3
+    first = labels.records[0]
+    assert (first.image.name, first.source_image.rpartition("/")[2]) == ("img0364.jpg", "img0364.png")
+    np.testing.assert_allclose(first.keypoints[0, 0], [349.83852692, 1155.71621247])
+    assert "39 images have another ending than the labels say" in caplog.text
+
+
+def test_frames_of_the_same_name_in_two_folders_stay_apart(tmp_path):
+    labels = deeplabcut.read(make_project(tmp_path), dataset="mine")
+    images = [r.image for r in labels.records]
+    assert [image.name for image in images] == ["img0.png", "img1.png", "img2.png"] * 2
+    assert len({image.read_bytes() for image in images}) == 6
+    assert len({r.source_image for r in labels.records}) == 6
+
+
+def test_several_endings_of_one_name_are_not_guessed(tmp_path):
+    project = make_project(tmp_path, videos=("v1",))
+    place = project / "labeled-data/v1"
+    (place / "img0.png").rename(place / "img0.bmp")
+    (place / "img0.jpg").write_bytes((place / "img1.png").read_bytes())
+    with pytest.raises(InputError, match=r"img0\.png: no such image"):
+        read_labels(project)

@@ -116,9 +116,9 @@ def test_all_problems_are_listed(tmp_path):
         sloth.read(file, dataset="s")
     for part in (
         "labels.json: 5 problems",
-        "entry 1 cannot be understood (ValueError: a coordinate is not finite)",
-        "entry 3 cannot be understood (ValueError: a 'point' where a Face",
-        "entry 5 cannot be understood (KeyError: 'annotations')",
+        "entry 1 cannot be understood: a coordinate is not finite",
+        "entry 3 cannot be understood: a 'point' where a Face",
+        "entry 5 cannot be understood: has no 'annotations'",
         "e.png: no such image",
         "b.png: the image is empty",
     ):

@@ -33,8 +33,8 @@ PUBLIC_MOUSE = {
 }  # fmt: skip
 PUBLIC_QUADRUPED = {"animalpose", "ap10k", "cheetah", "horse", "stanforddogs", "webapp"}
 HERE = {
-    "alphatracker_train9", "dlulab_bottomview", "horse10_BrownHorseinShadow", "horses_roboflow_v5",
-    "inscopix_bottomview", "mirror-mouse-example", "tiger_pose",
+    "alphatracker_train9", "animalpose_mmpose", "deepof", "dlulab_bottomview", "horse10_BrownHorseinShadow",
+    "horses_roboflow_v5", "inscopix_bottomview", "mirror-mouse-example", "tiger_pose",
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 Cao J. et al., Cross-Domain Adaptation for Animal Pose Estimation, ICCV 2019. The format's conventions:
 - "images" is an object, id -> file name; the files lie in `images/` beside the JSON, or beside it.
-- "categories" carry the keypoint names; all categories share them.
+- "categories" carry the keypoint names; all categories share them. Their own names, the species, stay.
 - "annotations" hold image_id, category_id, bbox as x1, y1, x2, y2 and keypoints as lists [x, y, visible].
 - visible is 1 where the keypoint is labelled and 0 where it is not; there is no flag for an occluded
   one. Unlabelled keypoints are mostly (0, 0, 0). The published file also has 299 with visible 0 at
@@ -33,6 +33,8 @@ from typing import Any
 
 import numpy as np
 
+from converters.formats.json_shape import json_shape
+from converters.formats.malformed import reason
 from converters.images import SizeReader, content_hash
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility
 from superset_vocab.errors import all_problems
@@ -45,10 +47,10 @@ _FILE = "keypoints.json"
 def detect(path: Path) -> bool:
     """An Animal-Pose .json (its "images" are an object), or the folder with keypoints.json."""
     try:
-        content = read_json(_label_file(path))
+        kinds = json_shape(_label_file(path)).kinds
     except InputError:
         return False
-    return _is_animal_pose(content)
+    return [kinds.get(part) for part in ("images", "annotations", "categories")] == [dict, list, list]
 
 
 def read(source: Path, *, dataset: str) -> LabelSet:
@@ -78,7 +80,14 @@ def read(source: Path, *, dataset: str) -> LabelSet:
         raise all_problems(f"{file}", problems)
     by_image = _by_image(content, categories, problems)
     found = Source(dataset, keypoints, format="animal-pose", location=str(source))
-    return LabelSet(keypoints, _with_groups(_records(file, by_image, found, problems)), (found,))
+    records = _records(file, by_image, found, problems)
+    ids = {str(name): key for key, name in content["images"].items()}
+    names = [tuple(str(categories[a["category_id"]]) for a in by_image[r.source_image]) for r in records]
+    records = [
+        replace(record, source_id=ids[record.source_image], categories=of_image)
+        for record, of_image in zip(records, names, strict=True)
+    ]
+    return LabelSet(keypoints, _with_groups(records), (found,))
 
 
 def _records(
@@ -94,7 +103,7 @@ def _records(
         try:
             path, arrays = _find_image(file, name), _instances(animals, len(source.keypoints))
         except (KeyError, TypeError, ValueError) as error:
-            problems.append(f"image {name}: {type(error).__name__}: {error}")
+            problems.append(f"image {name}: {reason(error)}")
             continue
         if (size := sizes(path)) is not None:
             outside += [f"{name}: {source.keypoints[k]}" for k in _leave_out_outside(arrays, size)]
@@ -126,14 +135,14 @@ def _is_animal_pose(content: Any) -> bool:
     )
 
 
-def _keypoint_names(categories: list[Any], problems: list[str]) -> tuple[tuple[str, ...], set[Any]]:
-    """The one list of keypoint names, and the ids of the categories."""
+def _keypoint_names(categories: list[Any], problems: list[str]) -> tuple[tuple[str, ...], dict[Any, str]]:
+    """The one list of keypoint names, and the names of the categories by id."""
     try:
         lists = {tuple(str(name) for name in category["keypoints"]) for category in categories}
-        ids = {category["id"] for category in categories}
+        ids = {category["id"]: str(category.get("name", category["id"])) for category in categories}
     except (KeyError, TypeError) as error:
-        problems.append(f"its categories cannot be understood ({type(error).__name__}: {error})")
-        return (), set()
+        problems.append(f"its categories cannot be understood: {reason(error)}")
+        return (), {}
     if len(lists) != 1 or () in lists:
         problems.append(f"its categories have {len(lists)} different lists of keypoints, not one with names")
     names = next(iter(lists), ())
@@ -142,7 +151,7 @@ def _keypoint_names(categories: list[Any], problems: list[str]) -> tuple[tuple[s
 
 
 def _by_image(
-    content: dict[str, Any], categories: set[Any], problems: list[str]
+    content: dict[str, Any], categories: dict[Any, str], problems: list[str]
 ) -> dict[str, list[dict[str, Any]]]:
     """The annotations of each image, by its file name, in the order of the images."""
     names = {key: str(name) for key, name in content["images"].items()}  # JSON's object keys are text
@@ -152,7 +161,7 @@ def _by_image(
             image, category = str(annotation["image_id"]), annotation["category_id"]
             known = category in categories
         except (KeyError, TypeError) as error:
-            problems.append(f"annotation {place} cannot be understood ({type(error).__name__}: {error})")
+            problems.append(f"annotation {place} cannot be understood: {reason(error)}")
             continue
         if image not in names:
             problems.append(f"annotation {place} is of image {image}, which is not there")

@@ -8,49 +8,85 @@ not define the keypoint. Keypoints are taken as indices of pixels, the centre of
 copied as they are too. COCO's own text lets a box begin at the corner of a pixel: half a pixel, which
 no box here resolves.
 
+Files as they are found (AP-10K, APT-36K, Animal-Pose, Horse-10 and Macaque for mmpose, CVAT, Label
+Studio), and what becomes of their parts:
+- Images are looked for beside the file, in `images/` and `data/` there and one folder up, and for a file
+  in `annotations/` in all folders beside that. Absolute names are found by their ends (`image_lookup`).
+- ids may be any numbers or texts. An image's id is kept (`source_id`), an annotation's is not.
+- Categories may have different keypoints: the list is their union, and a keypoint that an instance's
+  category does not have is undefined in it. The category's name stays (`categories`). Categories
+  without keypoints and their annotations (cars, food bowls) are left out, and so is `iscrowd`: a
+  region of animals that were not labelled one by one. Both are reported.
+- `num_keypoints`, `area` and `segmentation` (polygons or RLE) are not read: the first two follow from
+  the rest, and there are no masks here. Sizes that are missing are read from the image.
+- The split group is the image's `split_group` or `video_id`, else the folder of its name, else one for
+  all. `track_id` names the individual.
+
 A superset file says more, in fields that other readers ignore:
 - info: vocabulary, sources (original keypoint names, keypoint map, licence, citation of each
   dataset), operations, and the version of this package;
-- image: dataset, split_group, source_image (the name in its source);
-- annotation: bbox_source, "labels" for a box that was labelled, "keypoints" for one drawn tightly
-  around the keypoints because COCO wants one, "none" for neither.
+- image: dataset, split_group, source_image, source_id and source_split (what its source calls it). The id
+  is the source's, too, where these are numbers and all different;
+- annotation: individual, and bbox_source: "labels" for a box that was labelled, "keypoints" for one drawn
+  tightly around the keypoints because COCO wants one, "none" for neither.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from pathlib import Path, PurePosixPath
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from converters.images import image_problems, missing_images
+from converters.formats.coco_arrays import annotation_arrays, annotation_problem
+from converters.formats.image_lookup import ImageFinder, folders_of, places_of_images
+from converters.formats.json_shape import json_shape
+from converters.images import image_problems, image_size, missing_images
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, load_vocabulary
 from superset_vocab.errors import all_problems
 from superset_vocab.files import read_json
 from superset_vocab.provenance import package_version
+from superset_vocab.records import UNKNOWN_LICENCE
 
+_LOG = logging.getLogger(__name__)
 ANNOTATIONS = "annotations.json"
 _LISTS = ("images", "annotations", "categories")
+_ANIMAL = "animal"  # the category of instances whose source has none
+
+
+@dataclass(frozen=True)
+class _Category:
+    """A category with keypoints.
+
+    Attributes:
+        name: Of the species or the like.
+        keypoints: Its names, in its order.
+    """
+
+    name: str
+    keypoints: tuple[str, ...]
 
 
 def detect(path: Path) -> bool:
     """A folder with annotations.json, or a .json with lists of images, annotations and categories."""
-    try:
-        content = read_json(_label_file(path))
-    except InputError:
+    if not path.is_dir() and path.suffix.lower() != ".json":
         return False
-    return isinstance(content, dict) and all(isinstance(content.get(part), list) for part in _LISTS)
+    kinds = json_shape(_label_file(path)).kinds
+    return all(kinds.get(part) is list for part in _LISTS)
 
 
-def read(source: Path, *, dataset: str) -> LabelSet:
+def read(source: Path, *, dataset: str, categories: Sequence[str] = ()) -> LabelSet:
     """Read a COCO keypoint file and check that its images decode and have the size it says.
 
     Args:
         source: The .json, or a folder with annotations.json.
         dataset: Dataset name of the records; a superset file has its own names, which stay.
+        categories: Names of the categories to read; empty for all. Images without any of them are left
+            out, because their animals, if any, would have no labels.
 
     Returns:
         One record for each image in the order of the file, also where nothing is annotated.
@@ -58,23 +94,28 @@ def read(source: Path, *, dataset: str) -> LabelSet:
     Raises:
         InputError: If the file or its images are broken; all problems are listed.
     """
-    labels = read_document(source, dataset=dataset)
+    labels = read_document(source, dataset=dataset, categories=categories)
     problems = image_problems(labels.records)
     if problems:
         raise all_problems(f"{source}", problems)
     return labels
 
 
-def read_document(source: Path, *, dataset: str) -> LabelSet:
+def read_document(source: Path, *, dataset: str, categories: Sequence[str] = ()) -> LabelSet:
     """As `read`, but look only whether the images exist."""
     file = _label_file(source)
-    labels = from_document(read_json(file), file, dataset=dataset, location=str(source))
-    if missing := missing_images(labels.records):
-        raise all_problems(f"{file}", missing)
+    document = read_json(file)
+    labels = from_document(document, file, dataset=dataset, location=str(source), categories=categories)
+    missing = missing_images(labels.records)
+    if missing:
+        places = "beside the file, or in images/ or data/ there or one folder up"
+        raise all_problems(f"{file}: images are missing (put them {places})", missing)
     return labels
 
 
-def from_document(document: Any, file: Path, *, dataset: str, location: str) -> LabelSet:
+def from_document(
+    document: Any, file: Path, *, dataset: str, location: str, categories: Sequence[str] = ()
+) -> LabelSet:
     """The label set that a parsed COCO file describes.
 
     Args:
@@ -82,43 +123,33 @@ def from_document(document: Any, file: Path, *, dataset: str, location: str) -> 
         file: Path of the file: images are looked up relative to it, messages name it.
         dataset: Dataset name of images that carry none.
         location: Of the source, as `Source.location`.
+        categories: Names of the categories to read; empty for all.
 
     Raises:
         InputError: If the document is broken; all problems are listed.
     """
     if not isinstance(document, dict) or not all(isinstance(document.get(part), list) for part in _LISTS):
         raise InputError(f"{file}: is not COCO (it needs the lists {', '.join(_LISTS)})")
-    try:
-        info: dict[str, Any] = dict(document.get("info") or {})
-        categories = {category["id"]: category.get("keypoints") for category in document["categories"]}
-        images = {image["id"]: image for image in document["images"]}
-        by_image: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
-        strays = [a for a in document["annotations"] if a["image_id"] not in images]
-        for annotation in document["annotations"]:
-            by_image.get(annotation["image_id"], []).append(annotation)
-        used = {annotation["category_id"] for annotation in document["annotations"]} or set(categories)
-        names = Counter(image["file_name"] for image in document["images"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{file}: is not COCO ({type(error).__name__}: {error})") from error
-    problems = [f"annotation {a.get('id')} is of image {a['image_id']!r}, which is not there" for a in strays]
-    if len(images) != len(document["images"]):
-        problems.append("several images have the same id")
-    problems += [f"image {name} is listed {times} times" for name, times in names.items() if times > 1]
-    keypoints = _keypoint_names(categories, used, problems)
+    problems: list[str] = []
+    info = document["info"] if isinstance(document.get("info"), dict) else {}
+    known = _categories(document["categories"], problems)
+    wanted = _wanted(known, categories, problems)
+    images = _images(document["images"], problems)
+    by_image = _by_image(document["annotations"], images, known, wanted, problems)
+    sources = _sources(info, file)
     if problems:
         raise all_problems(f"{file}", problems)
-    records = []
-    for image in images.values():
-        try:
-            records.append(_record(image, by_image[image["id"]], len(keypoints), file, dataset))
-        except (KeyError, TypeError, ValueError) as error:
-            problems.append(f"image {image['file_name']}: {type(error).__name__}: {error}")
-    if problems:
-        raise all_problems(f"{file}", problems)
-    sources = _sources(info, file) or (Source(dataset, keypoints, format="coco", location=location),)
-    return LabelSet(
-        keypoints, tuple(records), sources, info.get("vocabulary"), tuple(info.get("operations", ()))
-    )
+    used = {annotation["category_id"] for found in by_image.values() for annotation in found} or set(wanted)
+    keypoints = tuple(dict.fromkeys(name for key in known if key in used for name in known[key].keypoints))
+    if not keypoints:
+        raise InputError(f"{file}: its categories have no keypoints; is it a file of boxes or masks only?")
+    if categories:
+        images = {key: image for key, image in images.items() if by_image[key]}
+    context = _Context(file, dataset, known, keypoints, foreign=not sources)
+    records = _records(images, by_image, context)
+    found = Source(dataset, keypoints, _licence(document, images), format="coco", location=location)
+    operations = tuple(info.get("operations", ()))
+    return LabelSet(keypoints, records, sources or (found,), info.get("vocabulary"), operations)
 
 
 def _label_file(path: Path) -> Path:
@@ -130,60 +161,214 @@ def _label_file(path: Path) -> Path:
     return path
 
 
-def _keypoint_names(categories: dict[Any, Any], used: set[Any], problems: list[str]) -> tuple[str, ...]:
-    """The one list of keypoint names that all used categories share."""
-    unknown = sorted(str(key) for key in used - set(categories))
-    problems += [f"category {key} is used but not listed" for key in unknown]
-    lists = {tuple(categories[key] or ()) for key in used & set(categories)}
-    if len(lists) > 1:
-        problems.append("its categories have different keypoints; convert them one by one")
-    names = next(iter(lists), ())
-    if not names and not unknown:
-        problems.append("its categories have no keypoints")
-    problems += [f"keypoint {name!r} is listed {n} times" for name, n in Counter(names).items() if n > 1]
-    return tuple(str(name) for name in names)
+def _categories(entries: list[Any], problems: list[str]) -> dict[Any, _Category]:
+    """The categories by id; those without keypoints have an empty list."""
+    found: dict[Any, _Category] = {}
+    for place, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), int | str):
+            problems.append(f"category {place} has no id")
+            continue
+        names = entry.get("keypoints") or []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            problems.append(f"category {entry['id']}: its keypoints are not a list of names")
+            continue
+        twice = [name for name, times in Counter(names).items() if times > 1]
+        problems += [
+            f"category {entry['id']}: keypoint {name!r} is listed more than once; rename one"
+            for name in twice
+        ]
+        if entry["id"] in found:
+            problems.append(f"several categories have the id {entry['id']!r}")
+        found[entry["id"]] = _Category(str(entry.get("name", entry["id"])), tuple(names))
+    return found
+
+
+def _wanted(known: dict[Any, _Category], names: Sequence[str], problems: list[str]) -> set[Any]:
+    """Ids of the categories to read."""
+    there = {category.name for category in known.values() if category.keypoints}
+    unknown = [name for name in names if name not in there]
+    if unknown:
+        listed = ", ".join(map(repr, unknown))
+        problems.append(f"has no category {listed} with keypoints; it has {', '.join(sorted(there))}")
+    return {
+        key for key, category in known.items() if category.keypoints and (not names or category.name in names)
+    }
+
+
+def _images(entries: list[Any], problems: list[str]) -> dict[Any, dict[str, Any]]:
+    """The images by id."""
+    found: dict[Any, dict[str, Any]] = {}
+    for place, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), int | str):
+            problems.append(f"image {place} has no id")
+        elif not isinstance(entry.get("file_name"), str) or not entry["file_name"]:
+            problems.append(f"image {entry['id']} has no file_name")
+        elif entry["id"] in found:
+            problems.append(f"several images have the id {entry['id']!r}; number them anew")
+        else:
+            found[entry["id"]] = entry
+    names = Counter(entry["file_name"] for entry in found.values())
+    problems += [
+        f"image {name} is listed {times} times; merge its annotations"
+        for name, times in names.items()
+        if times > 1
+    ]
+    return found
+
+
+def _by_image(
+    entries: list[Any],
+    images: dict[Any, dict[str, Any]],
+    known: dict[Any, _Category],
+    wanted: set[Any],
+    problems: list[str],
+) -> dict[Any, list[dict[str, Any]]]:
+    """The annotations of animals, by image id; what else there is, is counted and reported."""
+    found: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
+    crowds, others = 0, Counter()
+    for place, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict) or not {"image_id", "category_id"} <= entry.keys():
+            problems.append(f"annotation {place} has no image_id or no category_id")
+            continue
+        image, category, name = entry["image_id"], entry["category_id"], entry.get("id", place)
+        if not isinstance(image, int | str) or image not in images:
+            problems.append(f"annotation {name} is of image {image!r}, {_not_among(image, images)}")
+        elif not isinstance(category, int | str) or category not in known:
+            problems.append(f"annotation {name} is of category {category!r}, {_not_among(category, known)}")
+        elif not known[category].keypoints:
+            others[known[category].name] += 1
+        elif entry.get("iscrowd"):
+            crowds += 1
+        elif category in wanted:
+            found[image].append(entry)
+    if crowds:
+        _LOG.warning("%d annotations are crowds, not single animals, and are left out", crowds)
+    for name, count in others.items():
+        _LOG.warning("%d annotations of %r, which has no keypoints, are left out", count, name)
+    return found
+
+
+def _not_among(key: Any, known: dict[Any, Any]) -> str:
+    """What is wrong with an id that is none of those known."""
+    texts = {str(other): other for other in known}
+    if str(key) in texts:
+        return f"but the id there is {texts[str(key)]!r}; write both as numbers"
+    return "which is not listed; list it, or remove the annotation"
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What the records of a file have in common.
+
+    Attributes:
+        file: The file.
+        dataset: Name of the dataset of images that carry none.
+        categories: By id.
+        keypoints: (K,) names of the label set.
+        foreign: Whether the file was not written by this package: then an image's id is its source's.
+    """
+
+    file: Path
+    dataset: str
+    categories: dict[Any, _Category]
+    keypoints: tuple[str, ...]
+    foreign: bool
+
+
+def _records(
+    images: dict[Any, dict[str, Any]], by_image: dict[Any, list[dict[str, Any]]], context: _Context
+) -> tuple[LabelRecord, ...]:
+    """The records of all images.
+
+    Raises:
+        InputError: If images are malformed; all problems are listed.
+    """
+    index = {name: k for k, name in enumerate(context.keypoints)}
+    columns = {
+        key: np.array([index[name] for name in category.keypoints], dtype=np.int64)
+        for key, category in context.categories.items()
+        if set(category.keypoints) <= index.keys()
+    }
+    of_images = [by_image[key] for key in images]
+    problems = []
+    try:
+        arrays = annotation_arrays([entry for entries in of_images for entry in entries], columns, len(index))
+    except (TypeError, ValueError):  # all at once is fast; one by one tells which
+        arrays = None
+        for image, entries in zip(images.values(), of_images, strict=True):
+            wrong = (annotation_problem(entry, len(columns[entry["category_id"]])) for entry in entries)
+            problems += [f"image {image['file_name']}: {problem}" for problem in wrong if problem]
+    find = ImageFinder(places_of_images(context.file))
+    folders = folders_of(image["file_name"] for image in images.values())
+    records, start = [], 0
+    for image, folder, entries in zip(images.values(), folders, of_images, strict=True):
+        part, start = slice(start, start + len(entries)), start + len(entries)
+        try:
+            path, size = find(image["file_name"]), _size(image)
+            if arrays is not None:
+                size = size or image_size(path)
+                own = (arrays[0][part], arrays[1][part], arrays[2][part])
+                records.append(_record(image, (path, size, folder), entries, own, context))
+        except ValueError as error:
+            problems.append(f"image {image['file_name']}: {error}")
+    for path, times in Counter(record.image for record in records).items():
+        if times > 1:
+            problems.append(f"{times} images are found at {path}; put them where their file names say")
+    if problems:
+        raise all_problems(f"{context.file}", problems)
+    return tuple(records)
+
+
+def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+    """Width and height as the file says, or None where it says neither."""
+    width, height = image.get("width"), image.get("height")
+    if width is None and height is None:
+        return None
+    for side in (width, height):
+        if not isinstance(side, int | float) or not side == int(side) > 0:
+            raise ValueError(f"its width and height are {width!r} and {height!r}, not two numbers of pixels")
+    return int(width), int(height)  # type: ignore[arg-type]
 
 
 def _record(
-    image: dict[str, Any], annotations: Sequence[dict[str, Any]], k: int, file: Path, dataset: str
+    image: dict[str, Any],
+    where: tuple[Path, tuple[int, int], str],
+    annotations: Sequence[dict[str, Any]],
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
+    context: _Context,
 ) -> LabelRecord:
-    """One image with its instances. Raises ValueError, KeyError or TypeError on malformed entries."""
-    count = len(annotations)
-    keypoints, boxes = np.full((count, k, 2), np.nan), np.full((count, 4), np.nan)
-    visibility = np.full((count, k), Visibility.NOT_ANNOTATED, dtype=np.int8)
-    for n, annotation in enumerate(annotations):
-        if "keypoints" in annotation:
-            values = np.asarray(annotation["keypoints"], dtype=np.float64)
-            if values.shape != (3 * k,):
-                raise ValueError(f"annotation {annotation.get('id')} has {values.size} numbers, not {3 * k}")
-            flags = values[2::3]
-            if not np.isin(flags, list(Visibility)).all():
-                raise ValueError(f"annotation {annotation.get('id')} has a visibility other than -1, 0, 1, 2")
-            visibility[n] = flags
-            annotated = flags >= Visibility.OCCLUDED
-            keypoints[n, annotated] = values.reshape(k, 3)[annotated, :2]
-        if annotation.get("bbox_source", "labels") == "labels" and annotation.get("bbox"):
-            boxes[n] = np.asarray(annotation["bbox"], dtype=np.float64)
-    name = str(image["file_name"])
+    """One image with its instances; `where` is its path, its size, and the folder of its name."""
+    path, size, folder = where
+    video = image.get("video_id")
+    group = folder or context.dataset if video is None else f"video {video}"
+    categories = tuple(context.categories[a["category_id"]].name for a in annotations)
+    if not context.foreign and all(name == _ANIMAL for name in categories):
+        categories = ()
+    names = [a["individual"] if "individual" in a else a.get("track_id") for a in annotations]
     return LabelRecord(
-        image=_find_image(file, name),
-        size_wh=(int(image["width"]), int(image["height"])),
-        dataset=str(image.get("dataset", dataset)),
-        split_group=str(image.get("split_group", dataset)),
-        keypoints=keypoints,
-        visibility=visibility,
-        bbox_xywh=boxes,
-        source_image=str(image.get("source_image", name)),
+        image=path,
+        size_wh=size,
+        dataset=str(image.get("dataset", context.dataset)),
+        split_group=str(image.get("split_group", group)),
+        keypoints=arrays[0],
+        visibility=arrays[1],
+        bbox_xywh=arrays[2],
+        source_image=str(image.get("source_image", image["file_name"])),
+        source_id=image["id"] if context.foreign else image.get("source_id"),
+        source_split=str(image.get("source_split", "")),
+        individuals=() if None in names else tuple(map(str, names)),
+        categories=categories,
     )
 
 
-def _find_image(file: Path, name: str) -> Path:
-    """Where an image lies: beside the file, in images/ there, or in images/ beside the file's folder."""
-    parts = PurePosixPath(name.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts:
-        raise ValueError("its file_name leads out of the dataset's folder")
-    places = [file.parent / parts, file.parent / "images" / parts, file.parent.parent / "images" / parts]
-    return next((place for place in places if place.is_file()), places[0])
+def _licence(document: dict[str, Any], images: dict[Any, dict[str, Any]]) -> str:
+    """The licences that the images name, or `UNKNOWN_LICENCE`."""
+    try:
+        names = {entry["id"]: str(entry.get("name") or "") for entry in document.get("licenses") or ()}
+        found = {names.get(image.get("license"), "") for image in images.values()} - {""}
+    except (KeyError, TypeError, AttributeError):
+        return UNKNOWN_LICENCE
+    return ", ".join(sorted(found)) or UNKNOWN_LICENCE
 
 
 def _sources(info: dict[str, Any], file: Path) -> tuple[Source, ...]:
@@ -221,7 +406,7 @@ def document_head(labels: LabelSet) -> dict[str, Any]:
             "operations": list(labels.operations),
         },
         "licenses": [{"id": i, "name": name, "url": ""} for i, name in licences],
-        "categories": [_category(labels)],
+        "categories": [_category(labels, name, i) for name, i in _category_ids(labels).items()],
     }
 
 
@@ -229,7 +414,7 @@ def image_entries(labels: LabelSet, file_names: Sequence[str]) -> Iterator[dict[
     """The images of `to_document`, one by one."""
     licences = _licences(labels)
     licence_id = {source.dataset: 1 + licences.index(source.licence) for source in labels.sources}
-    for i, (record, name) in enumerate(zip(labels.records, file_names, strict=True), start=1):
+    for i, record, name in zip(_image_ids(labels.records), labels.records, file_names, strict=True):
         yield {
             "id": i,
             "file_name": name,
@@ -239,21 +424,42 @@ def image_entries(labels: LabelSet, file_names: Sequence[str]) -> Iterator[dict[
             "dataset": record.dataset,
             "split_group": record.split_group,
             "source_image": record.source_image,
+            "source_id": record.source_id,
+            "source_split": record.source_split,
         }
 
 
 def annotation_entries(labels: LabelSet) -> Iterator[dict[str, Any]]:
     """The annotations of `to_document`, one by one."""
-    count = 0
-    for i, record in enumerate(labels.records, start=1):
-        for n in range(len(record)):
+    category_ids, count = _category_ids(labels), 0
+    for i, record in zip(_image_ids(labels.records), labels.records, strict=True):
+        for n, category in enumerate(_category_names(record)):
             count += 1
-            yield {"id": count, "image_id": i, **_annotation(record, n)}
+            head = {"id": count, "image_id": i, "category_id": category_ids[category]}
+            yield head | _annotation(record, n)
 
 
 def _licences(labels: LabelSet) -> list[str]:
     """The different licences of the sources, in their order."""
     return list(dict.fromkeys(source.licence for source in labels.sources))
+
+
+def _category_ids(labels: LabelSet) -> dict[str, int]:
+    """Number of each category, in the order of the records; there is one at least."""
+    names = dict.fromkeys(name for record in labels.records for name in _category_names(record))
+    return {name: number for number, name in enumerate(names or {_ANIMAL: None}, start=1)}
+
+
+def _image_ids(records: Sequence[LabelRecord]) -> Sequence[int]:
+    """An id for each image: its source's where these are numbers and all different, else 1, 2, ..."""
+    ids = [record.source_id for record in records]
+    numbers = [i for i in ids if isinstance(i, int) and not isinstance(i, bool)]
+    return numbers if len(set(numbers)) == len(records) else range(1, len(records) + 1)
+
+
+def _category_names(record: LabelRecord) -> Sequence[str]:
+    """(N,) the category of each instance."""
+    return record.categories or (_ANIMAL,) * len(record)
 
 
 def _annotation(record: LabelRecord, n: int) -> dict[str, Any]:
@@ -268,25 +474,25 @@ def _annotation(record: LabelRecord, n: int) -> dict[str, Any]:
             box, box_source = np.concatenate([low, high - low]), "keypoints"
     flat = np.concatenate([np.where(annotated[:, None], xy, 0.0), state[:, None]], axis=1)
     return {
-        "category_id": 1,
         "keypoints": [int(value) if value.is_integer() else value for value in flat.ravel().tolist()],
         "num_keypoints": int(annotated.sum()),
         "bbox": box.tolist(),
         "bbox_source": box_source,
         "area": float(box[2] * box[3]),
         "iscrowd": 0,
+        **({"individual": record.individuals[n]} if record.individuals else {}),
     }
 
 
-def _category(labels: LabelSet) -> dict[str, Any]:
-    """The one category, with the vocabulary's skeleton."""
+def _category(labels: LabelSet, name: str, number: int) -> dict[str, Any]:
+    """A category, with the vocabulary's skeleton."""
     skeleton = []
     if labels.vocabulary is not None:
         skeleton = (load_vocabulary(labels.vocabulary).bones + 1).tolist()
     return {
-        "id": 1,
-        "name": "animal",
-        "supercategory": "animal",
+        "id": number,
+        "name": name,
+        "supercategory": _ANIMAL,
         "keypoints": list(labels.keypoints),
         "skeleton": skeleton,
     }

@@ -112,7 +112,7 @@ def _number(cell: str, line: int, problems: list[str]) -> float:
     try:
         return float(cell)
     except ValueError:
-        problems.append(f"row {line} has {cell!r} where a number belongs")
+        problems.append(f"row {line} has {cell!r} where a number belongs; correct or empty it")
         return math.nan
 
 

@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from converters.formats.json_shape import json_shape
+from converters.formats.malformed import reason
 from converters.images import SizeReader
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility
 from superset_vocab.errors import all_problems
@@ -39,16 +41,9 @@ _SMALLEST_BOX = 8.0  # px
 def detect(path: Path) -> bool:
     """A sloth .json, or a folder with exactly one .json, which is one."""
     try:
-        content = read_json(_label_file(path))
+        return json_shape(_label_file(path)).shared >= {"filename", "annotations"}
     except InputError:
         return False
-    return (
-        isinstance(content, list)
-        and len(content) > 0
-        and all(
-            isinstance(entry, dict) and "filename" in entry and "annotations" in entry for entry in content
-        )
-    )
 
 
 def recording_day(file_name: str, otherwise: str) -> str:
@@ -77,7 +72,7 @@ def read(source: Path, *, dataset: str) -> LabelSet:
             animals = [animal for animal in animals if not _is_slip(animal, name, notes)]
             arrays = _instances(animals, name, notes)
         except (KeyError, TypeError, ValueError) as error:
-            problems.append(f"entry {place + 1} cannot be understood ({type(error).__name__}: {error})")
+            problems.append(f"entry {place + 1} cannot be understood: {reason(error)}")
             continue
         path = next((p for p in (file.parent / name, file.parent / "images" / name) if p.is_file()), None)
         if path is None:

@@ -5,7 +5,7 @@ The format's conventions:
   `keypoint_names_inferred.json` gives the names; the lines then tell whether there are flags.
 - Parts are folders train, valid, val and test with images/ and labels/ in each, or images/train and
   labels/train. They are found by name: the paths in data.yaml are often wrong (Roboflow writes
-  "../train/images" beside train/). All parts are read; the part stays in `source_image`.
+  "../train/images" beside train/). All parts are read; the part stays in `source_split` ("valid" as "val").
 - `labels/x.txt` belongs to `images/x.jpg`. A line is an animal: class, box centre x, y, width, height,
   then x, y (and with [K, 3] a flag) of each keypoint. An image with an empty label file, or without
   one, is a picture without animals: it stays in, with no instance.
@@ -17,7 +17,7 @@ The format's conventions:
 - Keypoints have no names in the format proper: `kpt_names` of data.yaml is taken (Ultralytics writes it
   for each class), else keypoint_names_inferred.json, else keypoint_0, keypoint_1, ...
 
-Classes are species or the like; all have the same keypoints, so they are checked and not kept.
+Classes are species or the like, and all have the same keypoints: their names become the categories.
 
 The split group comes from the image's name, across the parts:
 - Roboflow writes every augmented copy of x.jpg as `x_jpg.rf.<hash>.jpg`; the group is x.
@@ -44,11 +44,11 @@ from superset_vocab.errors import all_problems
 from superset_vocab.files import read_json, read_text
 
 PARTS = ("train", "valid", "val", "test")
-_CONFIG = "data.yaml"
+CONFIG = "data.yaml"
 _NAMES = "keypoint_names_inferred.json"
 _IMAGES = frozenset([".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
 _NO_LABELS = frozenset({"classes.txt"})  # a list of classes that labelling tools put beside the labels
-_CORNER_TO_CENTRE = 0.5  # px
+CORNER_TO_CENTRE = 0.5  # px
 _BOX = 5  # numbers of a line before the keypoints: class and box
 
 _ROBOFLOW = re.compile(r"(?P<name>.+?)(?:_(?:jpe?g|png|bmp|webp|tiff?))*\.rf\.[0-9A-Za-z]+", re.IGNORECASE)
@@ -64,12 +64,12 @@ class _Config:
     Attributes:
         keypoints: (K,) names.
         numbers: Numbers for each keypoint, 2 or 3; None where only the lines tell.
-        n_classes: Number of classes, or None where unknown.
+        classes: Names of the classes by number; empty where unknown.
     """
 
     keypoints: tuple[str, ...]
     numbers: int | None
-    n_classes: int | None
+    classes: tuple[str, ...]
 
 
 def detect(path: Path) -> bool:
@@ -77,10 +77,10 @@ def detect(path: Path) -> bool:
     folder = _folder(path)
     if not folder.is_dir() or not _part_folders(folder):
         return False
-    if not (folder / _CONFIG).is_file():
+    if not (folder / CONFIG).is_file():
         return (folder / _NAMES).is_file()
     try:
-        return "kpt_shape" in _read_yaml(folder / _CONFIG)
+        return "kpt_shape" in _read_yaml(folder / CONFIG)
     except InputError:
         return False
 
@@ -110,7 +110,7 @@ def read(source: Path, *, dataset: str) -> LabelSet:
     """
     folder = _folder(source)
     if not folder.is_dir():
-        raise InputError(f"{source}: is no YOLO-pose folder, nor its {_CONFIG}")
+        raise InputError(f"{source}: is no YOLO-pose folder, nor its {CONFIG}")
     config = _read_config(folder)
     parts = _part_folders(folder)
     if not parts:
@@ -128,7 +128,19 @@ def read(source: Path, *, dataset: str) -> LabelSet:
         if (size := sizes(image)) is not None and not wrong:
             name = image.relative_to(folder).as_posix()
             arrays = _arrays(values, len(config.keypoints), numbers, size)
-            records.append(LabelRecord(image, size, dataset, split_group(name), *arrays, source_image=name))
+            classes = tuple(config.classes[int(row[0])] for row in values) if config.classes else ()
+            records.append(
+                LabelRecord(
+                    image,
+                    size,
+                    dataset,
+                    split_group(name),
+                    *arrays,
+                    name,
+                    source_split=_part(name),
+                    categories=classes,
+                )
+            )
     if problems or sizes.problems:
         raise all_problems(f"{folder}", problems + sizes.problems)
     found = Source(dataset, config.keypoints, format="yolo-pose", location=str(source))
@@ -137,7 +149,7 @@ def read(source: Path, *, dataset: str) -> LabelSet:
 
 def _folder(path: Path) -> Path:
     """The folder itself, or that of a data.yaml."""
-    return path.parent if path.name == _CONFIG else path
+    return path.parent if path.name == CONFIG else path
 
 
 def _part_folders(folder: Path) -> list[tuple[Path, Path]]:
@@ -164,15 +176,15 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _read_config(folder: Path) -> _Config:
     """Keypoint names and the shape of a line."""
-    file = folder / _CONFIG
+    file = folder / CONFIG
     inferred = _inferred_names(folder / _NAMES)
     if not file.is_file():
         if inferred is None:
             raise InputError(
-                f"{folder}: has no {_CONFIG}, which says how many keypoints there are (kpt_shape); "
+                f"{folder}: has no {CONFIG}, which says how many keypoints there are (kpt_shape); "
                 f"add it, or {_NAMES} with the names"
             )
-        return _Config(inferred, None, None)
+        return _Config(inferred, None, ())
     content = _read_yaml(file)
     shape = content.get("kpt_shape")
     if not (
@@ -187,8 +199,20 @@ def _read_config(folder: Path) -> _Config:
     names = names or tuple(f"keypoint_{k}" for k in range(shape[0]))
     if len(names) != shape[0]:
         raise InputError(f"{file}: kpt_shape says {shape[0]} keypoints, but {len(names)} have names")
-    classes = content.get("names")
-    return _Config(names, shape[1], len(classes) if isinstance(classes, list | dict) and classes else None)
+    return _Config(names, shape[1], _class_names(content.get("names")))
+
+
+def _class_names(found: Any) -> tuple[str, ...]:
+    """The names of the classes: a list, or an object by number from 0; empty for anything else."""
+    if isinstance(found, dict) and sorted(found) == list(range(len(found))):
+        found = [found[number] for number in range(len(found))]
+    return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
+def _part(name: str) -> str:
+    """The part that an image is in, by its name in the folder."""
+    part = next(part for part in name.split("/") if part in PARTS)
+    return "val" if part == "valid" else part
 
 
 def _inferred_names(path: Path) -> tuple[str, ...] | None:
@@ -233,7 +257,10 @@ def _pairs(images: Path, labels: Path, problems: list[str]) -> list[tuple[Path, 
     for name, times in Counter(names).items():
         if times > 1:
             problems.append(f"{images}: {times} images are called {name} and would share one label file")
-    problems += [f"{texts[name]}: has no image in {images}" for name in sorted(texts.keys() - set(names))]
+    problems += [
+        f"{texts[name]}: has no image in {images}; remove the labels, or put it there"
+        for name in sorted(texts.keys() - set(names))
+    ]
     return [(path, texts.get(name)) for path, name in zip(files, names, strict=True)]
 
 
@@ -253,7 +280,7 @@ def _numbers(config: _Config, lines: list[tuple[int, list[str]]]) -> int:
 def _parse(
     lines: list[tuple[int, list[str]]], config: _Config, numbers: int
 ) -> tuple[list[np.ndarray], list[str]]:
-    """The numbers of each line without the class, and what is wrong."""
+    """The numbers of each line, and what is wrong."""
     want = _BOX + numbers * len(config.keypoints)
     values, problems = [], []
     for number, columns in lines:
@@ -268,20 +295,20 @@ def _parse(
         except ValueError as error:
             problems.append(f"line {number}: {error}")
             continue
-        wrong = _row_problem(row, numbers, config.n_classes)
+        wrong = _row_problem(row, numbers, len(config.classes))
         if wrong:
             problems.append(f"line {number}: {wrong}")
         else:
-            values.append(row[1:])
+            values.append(row)
     return values, problems
 
 
-def _row_problem(row: np.ndarray, numbers: int, n_classes: int | None) -> str:
+def _row_problem(row: np.ndarray, numbers: int, n_classes: int) -> str:
     """What is wrong with the numbers of a line, or an empty text."""
     if not (row[0] >= 0 and row[0].is_integer()):
         return f"its class is {row[0]:g}, not a whole number from 0"
-    if n_classes is not None and row[0] >= n_classes:
-        return f"its class is {row[0]:g}, but {_CONFIG} names only {n_classes}, counted from 0"
+    if n_classes and row[0] >= n_classes:
+        return f"its class is {row[0]:g}, but {CONFIG} names only {n_classes}, counted from 0"
     points = row[_BOX:].reshape(-1, numbers)
     if numbers == 3:
         if not np.isin(points[:, 2], (0, 1, 2)).all():
@@ -296,15 +323,15 @@ def _arrays(
     values: list[np.ndarray], k: int, numbers: int, size_wh: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Keypoints (N, K, 2) px, visibility (N, K) and boxes (N, 4) px of an image's animals."""
-    rows = np.array(values, dtype=np.float64).reshape(len(values), _BOX - 1 + numbers * k)
+    rows = np.array(values, dtype=np.float64).reshape(len(values), _BOX + numbers * k)[:, 1:]
     size = np.array(size_wh, dtype=np.float64)
     points = rows[:, _BOX - 1 :].reshape(len(rows), k, numbers)
     if numbers == 3:
         visibility = points[..., 2].astype(np.int8)  # the flags are `Visibility`'s
     else:
         visibility = np.where((points == 0).all(-1), Visibility.NOT_ANNOTATED, Visibility.VISIBLE)
-    keypoints = points[..., :2] * size - _CORNER_TO_CENTRE
+    keypoints = points[..., :2] * size - CORNER_TO_CENTRE
     keypoints[visibility < Visibility.OCCLUDED] = np.nan
     wh = rows[:, 2:4] * size
-    boxes = np.concatenate([rows[:, :2] * size - wh / 2 - _CORNER_TO_CENTRE, wh], axis=1)
+    boxes = np.concatenate([rows[:, :2] * size - wh / 2 - CORNER_TO_CENTRE, wh], axis=1)
     return keypoints, visibility.astype(np.int8), boxes

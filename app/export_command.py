@@ -1,0 +1,100 @@
+"""`zoo export-labels`: label sets as files of other programs."""
+
+# ruff: noqa: T201 - printing is what a command line is for
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from superset_vocab.errors import InputError
+
+if TYPE_CHECKING:
+    from superset_vocab import LabelSet
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    """Add the subcommand to the parser."""
+    export = commands.add_parser(
+        "export-labels",
+        help="a dataset as a DeepLabCut project, a YOLO-pose folder or COCO",
+        description="Writes labels and copies of their images in another program's format. docs/formats.md "
+        "says what each format keeps and loses.",
+    )
+    export.add_argument("source", type=Path, metavar="DATASET", help="superset dataset, or any label source")
+    export.add_argument("--format", required=True, help="coco, deeplabcut or yolo-pose")
+    export.add_argument("--out", type=Path, required=True, help="new folder")
+    export.add_argument(
+        "--validation",
+        type=float,
+        metavar="FRACTION",
+        help="about this fraction of the split groups becomes the part val; default: the source's parts",
+    )
+    add_option_argument(export, "of the format written, e.g. scorer=Ann")
+    export.add_argument("--source-format", help="format of DATASET; default: detected")
+    export.set_defaults(run=run_export)
+
+
+def add_option_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--option NAME=VALUE`, which may be given several times."""
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help=f"an option {what}; repeatable"
+    )
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, str]:
+    """The options by name.
+
+    Raises:
+        InputError: If one has no "=" or is given twice.
+    """
+    options: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InputError(f"--option {text!r} is not NAME=VALUE")
+        if name in options:
+            raise InputError(f"--option {name} is given twice")
+        options[name] = value
+    return options
+
+
+def run_export(arguments: argparse.Namespace) -> int:
+    """Export one dataset."""
+    from converters import reading, write_labels
+
+    options = parse_options(arguments.option)
+    with reading(arguments.source, arguments.out, format=arguments.source_format) as labels:
+        if arguments.validation is not None:
+            labels = with_validation(labels, arguments.validation)
+        write_labels(labels, arguments.out, format=arguments.format, options=options)
+    print(f"{arguments.out}: {len(labels)} images, {labels.n_instances} instances, {arguments.format}")
+    return 0
+
+
+def with_validation(labels: LabelSet, fraction: float) -> LabelSet:
+    """The labels with whole split groups in the parts val and train.
+
+    Raises:
+        InputError: If the fraction is none, or leaves a part empty.
+    """
+    from superset_vocab.provenance import operation
+    from training.splits import hold_out
+
+    if not 0 < fraction < 1:
+        raise InputError(f"--validation is {fraction:g}, want a fraction between 0 and 1")
+    _, held_out = hold_out(labels, fraction)
+    if not held_out.records:
+        groups = len({(record.dataset, record.split_group) for record in labels.records})
+        raise InputError(
+            f"--validation {fraction:g} of {groups} split groups is none of them, and a group is never cut; "
+            "give a larger fraction, or data of more sessions"
+        )
+    val = {id(record) for record in held_out.records}
+    records = tuple(
+        replace(record, source_split="val" if id(record) in val else "train") for record in labels.records
+    )
+    done = operation("split", method="hold_out", validation=fraction)
+    return replace(labels, records=records, operations=(*labels.operations, done))
