@@ -4,7 +4,15 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.export_command import add_option_argument, parse_options
+
+if TYPE_CHECKING:
+    from converters import ValidationReport
 
 _LISTED = 5
 
@@ -24,25 +32,43 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--out", type=Path, metavar="DIR", help="folder for validation.json and validation.html"
     )
     check.add_argument("--format", help="format of the source; default: detected")
+    add_option_argument(check, "of the source's format, e.g. categories=dog,cat")
     check.add_argument("--quiet", action="store_true", help="no progress bar")
     check.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Validate a label source and print what was found."""
-    from converters import read_for_validation, validate
-    from converters.conversion import write_report
+    from converters.conversion import reading
+    from converters.validation import tolerant_reading, validate
     from superset_vocab import load_map, project
 
     keypoint_map = load_map(arguments.map) if arguments.map is not None else None
-    labels, looked = read_for_validation(
-        arguments.source,
-        format=arguments.format,
-        dataset=keypoint_map.dataset if keypoint_map is not None else None,
-    )
-    if keypoint_map is not None:
-        labels = project(labels, keypoint_map)
-    report = validate(labels, looked=looked, progress=not arguments.quiet)
+    dataset = keypoint_map.dataset if keypoint_map is not None else None
+    with ExitStack() as stack:
+        looked = stack.enter_context(tolerant_reading(arguments.source))
+        # Images inside videos and packages are written beside the report, and removed.
+        out = arguments.out or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "check"
+        labels = stack.enter_context(
+            reading(
+                arguments.source,
+                out,
+                format=arguments.format,
+                dataset=dataset,
+                options=parse_options(arguments.option),
+            )
+        )
+        if keypoint_map is not None:
+            labels = project(labels, keypoint_map)
+        report = validate(labels, looked=looked, progress=not arguments.quiet)
+        return _tell(arguments, report)
+
+
+def _tell(arguments: argparse.Namespace, report: ValidationReport) -> int:
+    """Print and write what was found; the exit code."""
+    from converters.conversion import write_report
+
+    labels = report.labels
     print(f"{arguments.source}: {len(labels)} images, {labels.n_instances} instances")
     for check in report.checks:
         print(f"  {check.name}: {check.result}")

@@ -32,6 +32,15 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     convert.add_argument("--format", help="format of the source; default: detected")
     convert.add_argument("--dataset", help="name of the dataset; default: the map's")
     convert.add_argument("--split-group", help="one animal or session for all images; default: the source's")
+    convert.add_argument(
+        "--on-problem",
+        default="refuse",
+        choices=("refuse", "drop", "keep"),
+        help="with images that have errors: refuse all, leave these out, or keep them; default: %(default)s",
+    )
+    convert.add_argument(
+        "--report", type=Path, metavar="DIR", help="folder for the validation's JSON and page"
+    )
     add_option_argument(convert, "of the source's format, e.g. categories=dog,cat")
     convert.add_argument(
         "--on-problem",
@@ -91,6 +100,8 @@ def run_convert(arguments: argparse.Namespace) -> int:
         format=arguments.format,
         dataset=arguments.dataset,
         split_group=arguments.split_group,
+        on_problem=arguments.on_problem,
+        report=arguments.report,
         options=parse_options(arguments.option),
         on_problem=arguments.on_problem,
         report=arguments.report,

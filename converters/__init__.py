@@ -35,6 +35,7 @@ _HOMES = {
     "only": "converters.views",
     "read_for_validation": "converters.validation",
     "read_labels": "converters.registry",
+    "validate": "converters.validation",
     "reading": "converters.conversion",
     "write_labels": "converters.writers.registry",
     "validate": "converters.validation",

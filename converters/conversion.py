@@ -13,7 +13,7 @@ from typing import Any
 from converters.dataset import write_superset
 from converters.images import Looked, image_problems
 from converters.registry import detect_format, format_named, read_labels
-from converters.validation import read_for_validation, validate
+from converters.validation import tolerant_reading, validate
 from converters.validation_report import Choice, ValidationReport
 from superset_vocab import InputError, KeypointMap, LabelSet, Visibility, load_map, project
 from superset_vocab.errors import all_problems
@@ -31,6 +31,8 @@ def convert(
     format: str | None = None,  # noqa: A002
     dataset: str | None = None,
     split_group: str | None = None,
+    on_problem: Choice = "refuse",
+    report: Path | None = None,
     options: Mapping[str, Any] | None = None,
     on_problem: Choice = "refuse",
     report: Path | None = None,
@@ -49,6 +51,8 @@ def convert(
         dataset: Dataset name of the records; None takes the map's, or else the source's name.
         split_group: One group for all records, e.g. the name of the only animal; None keeps the
             groups that the format gives (the video, the recording day).
+        on_problem: With records that have errors: "refuse" all, "drop" these, or "keep" them.
+        report: Folder for validation.json and validation.html, written whether or not there are errors.
         options: Options of the format (`Format.options`).
         on_problem: With records that have errors: "refuse" all, "drop" these, or "keep" them.
         report: Folder for validation.json and validation.html, written whether or not there are errors.
@@ -62,11 +66,10 @@ def convert(
     """
     keypoint_map = load_map(map_name) if map_name is not None else None
     dataset = dataset or (keypoint_map.dataset if keypoint_map else None)
-    with _frames_beside(source, out, format) as (name, frames):
-        labels, looked = read_for_validation(
-            source, format=name, dataset=dataset, frames=frames, options=options
-        )
-        labels = _remembered(labels, source, options)
+    with (
+        tolerant_reading(source) as looked,
+        reading(source, out, format=format, dataset=dataset, options=options) as labels,
+    ):
         if split_group is not None:
             labels = replace(
                 labels,
@@ -83,6 +86,26 @@ def convert(
                 f"(they are {', '.join(labels.keypoints)})"
             )
         return write_superset(_validated(labels, looked, on_problem, report), out)
+
+
+def _validated(labels: LabelSet, looked: Looked, on_problem: Choice, report: Path | None) -> LabelSet:
+    """Labels without what validation refuses or drops; see `convert`."""
+    found = validate(labels, looked=looked)
+    if report is not None:
+        write_report(found, report)
+    elif found.suspicions:
+        names = ", ".join(source.dataset for source in labels.sources)
+        _LOG.warning("%s: %s; look at them with --report DIR or `zoo check`", names, found.summary())
+    return found.apply(labels, on_problem)
+
+
+def write_report(report: ValidationReport, folder: Path) -> tuple[Path, Path]:
+    """Write validation.json and validation.html into a folder, which is made if need be; their paths."""
+    make_folder(folder)
+    paths = folder / "validation.json", folder / "validation.html"
+    report.write_json(paths[0])
+    report.write_html(paths[1])
+    return paths
 
 
 @contextmanager

@@ -148,7 +148,12 @@ def find_swaps(
     wrong = (votes.against > 0) & (2 * votes.against > votes.counted)
     tested = votes.counted > 0
     swaps = tuple(
-        Swap(*where[i], tuple(pairs[p] for p in np.flatnonzero(wrong[i])), int(tested[i].sum()))
+        Swap(
+            record=where[i][0],
+            instance=where[i][1],
+            pairs=tuple(pairs[p] for p in np.flatnonzero(wrong[i])),
+            n_tested=int(tested[i].sum()),
+        )
         for i in np.flatnonzero(wrong.any(1))
     )
     used = tuple(pair for p, pair in enumerate(pairs) if tested[:, p].any())

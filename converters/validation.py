@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,30 @@ OUTSIDE_PX = 1.0  # annotation tools round, and some say x = width for the right
 BOX_SHARE = 0.05  # of the longer side, by which a keypoint may lie outside of its box without a word
 
 
+@contextmanager
+def tolerant_reading(source: Path) -> Iterator[Looked]:
+    """Within the block readers leave out images that are missing or do not decode; yields what was seen.
+
+    Raises:
+        InputError: What the block raises; if no image of the source can be read, one that says so.
+    """
+    with looking() as looked:
+        try:
+            yield looked
+        except InputError as error:
+            if looked.errors and not looked.facts:
+                first = next(iter(looked.errors.values()))
+                raise InputError(
+                    f"{source}: none of its {len(looked.errors)} images can be read, e.g. {first}"
+                ) from error
+            raise
+
+
 def read_for_validation(
     source: Path,
     *,
     format: str | None = None,  # noqa: A002
     dataset: str | None = None,
-    frames: Path | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> tuple[LabelSet, Looked]:
     """Read a label source as `read_labels` does, but leave out images that are missing or do not decode.
@@ -43,18 +62,10 @@ def read_for_validation(
         The labels, and what was seen of their images, for `validate`.
 
     Raises:
-        InputError: As `read_labels`; if no image of the source can be read, one that names them.
+        InputError: As `read_labels`; if no image of the source can be read, one that says so.
     """
-    with looking() as looked:
-        try:
-            labels = read_labels(source, format=format, dataset=dataset, frames=frames, options=options)
-        except InputError as error:
-            if looked.errors and not looked.facts:
-                first = next(iter(looked.errors.values()))
-                raise InputError(
-                    f"{source}: none of its {len(looked.errors)} images can be read, e.g. {first}"
-                ) from error
-            raise
+    with tolerant_reading(source) as looked:
+        labels = read_labels(source, format=format, dataset=dataset, options=options)
     return labels, looked
 
 

@@ -171,7 +171,7 @@ def _draw(
         )
         cv2.rectangle(image, _at(low), _at(high), colour, 1, cv2.LINE_AA)
     for k in np.flatnonzero(np.isfinite(xy).all(-1)):
-        name = keypoints[k] if len(keypoints) and keypoints[k] in finding.keypoints else ""
+        name = str(keypoints[k]) if len(keypoints) and keypoints[k] in finding.keypoints else ""
         # Outside of the image it is drawn on the edge, where it can be seen.
         place = _at(np.clip(xy[k], 2, np.array([image.shape[1], image.shape[0]]) - 3))
         cv2.circle(image, place, 3, (0, 0, 230) if name else (60, 200, 0), -1, cv2.LINE_AA)

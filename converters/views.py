@@ -24,11 +24,13 @@ def subset(labels: LabelSet, keep: Callable[[LabelRecord], bool]) -> LabelSet:
 
 
 def leave_out(labels: LabelSet, *datasets: str) -> LabelSet:
-    """All records but those of some datasets.
+    """All records but those of some datasets; the set itself if none are named.
 
     Raises:
         InputError: If a name is no dataset of the set, or nothing is left.
     """
+    if not datasets:
+        return labels
     _check(labels, datasets)
     view = subset(labels, lambda record: record.dataset not in datasets)
     if not view.records:

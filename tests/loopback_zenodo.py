@@ -15,6 +15,7 @@ class LoopbackZenodo(LoopbackHub):
     Attributes:
         records: Record number -> its answer's JSON, or bytes; `publish` adds one, a test may damage it.
         address: What ZOO_ZENODO wants.
+        ranges: The Range header of every request for a file, noted before it is answered.
     """
 
     def __init__(self) -> None:
@@ -24,6 +25,7 @@ class LoopbackZenodo(LoopbackHub):
         self._servers.append(server)
         self.address = server.address
         self.ignore_ranges = False
+        self.ranges: list[str] = []
 
     def publish(self, number: str, files: Mapping[str, bytes], licence: str = "cc-by-nc-sa-4.0") -> None:
         """Add a record."""
@@ -53,7 +55,8 @@ class _ZenodoHandler(_StorageHandler):
 
     def record(self, number: str) -> None:
         """What a record holds."""
-        records = self.server.hub.records  # pyright: ignore[reportAttributeAccessIssue]
+        assert isinstance(self.server.hub, LoopbackZenodo)
+        records = self.server.hub.records
         if isinstance(records.get(number), bytes):
             self.answer(200, body=records[number])
         elif number in records:
@@ -65,6 +68,9 @@ class _ZenodoHandler(_StorageHandler):
 
     def content(self, digest: str, file: str) -> None:
         """A file, or the rest of it."""
-        if self.server.hub.ignore_ranges:  # pyright: ignore[reportAttributeAccessIssue]
+        zenodo = self.server.hub
+        assert isinstance(zenodo, LoopbackZenodo)
+        zenodo.ranges.append(self.headers.get("Range", ""))
+        if zenodo.ignore_ranges:
             del self.headers["Range"]
         super().content(digest, file)

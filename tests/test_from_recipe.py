@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,8 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import zoo
-from converters import write_superset
+from converters import merge_to, write_superset
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, load_vocabulary
 from training.from_recipe import load_sources, train
 from training.initial_weights import load_encoder, start_from
@@ -87,6 +87,15 @@ def test_sources_bring_their_groups_and_weights(recipe_file):
     assert [(r.dataset, r.split_group) for r in labels.records] == [
         ("one", "day1"), ("one", "day1"), ("two", "day1"), ("two", "day2"),
     ]  # fmt: skip
+
+
+def test_a_dataset_of_a_merged_set_can_be_left_out(recipe_file, tmp_path):
+    merge_to(tmp_path / "all", [tmp_path / "one", tmp_path / "two"])
+    recipe = load_recipe(recipe_file)
+    source = replace(recipe.data.sources[0], path=str(tmp_path / "all"), held_out=(), leave_out=("one",))
+    labels, weights = load_sources(replace(recipe, data=replace(recipe.data, sources=(source,))))
+    assert {record.dataset for record in labels.records} == {"two"}
+    assert list(weights) == ["two"]
 
 
 def test_starting_from_earlier_weights(recipe_file, tmp_path):

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from converters import load_superset, merge
-from superset_vocab import InputError, LabelSet, load_vocabulary
-from training.batches import build_dataset, without_augmentation
+from converters import leave_out, load_superset, merge
+from superset_vocab import InputError, LabelSet
+from training.batches import build_dataset
 from training.checkpoints import label_sha256
 from training.fit import FitResult, fit
 from training.initial_weights import start_from
@@ -82,9 +82,9 @@ def load_sources(recipe: Recipe) -> tuple[LabelSet, dict[str, float]]:
     """
     loaded: list[LabelSet] = []
     weights: dict[str, float] = {}
-    data = recipe.data
-    for source in data.sources:
-        labels = select_groups(load_superset(source.folder()), source.split_groups, source.held_out)
+    for source in recipe.data.sources:
+        labels = leave_out(load_superset(source.folder()), *source.leave_out)
+        labels = select_groups(labels, source.split_groups, source.held_out)
         labels, _ = hold_out(labels, source.held_out_fraction)
         labels = random_subset(labels, data.subset, seed=data.subset_seed)
         weights.update({dataset.dataset: source.weight for dataset in labels.sources})

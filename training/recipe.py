@@ -63,6 +63,263 @@ _FOLDER = resources.files("training") / "recipes"
 
 
 @dataclass(frozen=True)
+class Network:
+    """Which network: `zoo.networks.build(name, **options)`.
+
+    Attributes:
+        name: One of `zoo.networks.NETWORKS`.
+        options: Its constructor's arguments.
+        init: weights.safetensors of an earlier run to start from (strictly the same network), or "" for
+            random weights.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    init: str = ""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values."""
+        return []
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """One superset label set on disk.
+
+    Attributes:
+        path: Folder of a superset COCO dataset, as written by `zoo convert`.
+        weight: Factor of its share of the samples.
+        leave_out: Datasets of a merged set left out, e.g. the one to test on (`converters.leave_out`).
+        split_groups: Use only these split groups; empty for all.
+        held_out: Split groups left out.
+        held_out_fraction: Share of the groups left out, chosen by the hash of their names
+            (`training.splits.hold_out`); for sets of too many groups to name.
+    """
+
+    path: str
+    weight: float = 1.0
+    leave_out: tuple[str, ...] = ()
+    split_groups: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+    held_out_fraction: float = 0.0
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values."""
+        found = [f"weight {self.weight:g} is not above 0"] if not self.weight > 0 else []
+        if not 0 <= self.held_out_fraction < 1:
+            found.append(f"held_out_fraction {self.held_out_fraction:g} is not at least 0 and below 1")
+        return found
+
+    def folder(self) -> Path:
+        """The path with its environment variables filled in.
+
+        Raises:
+            InputError: If a variable is not set.
+        """
+        expanded = os.path.expandvars(self.path)
+        if "$" in expanded:
+            raise InputError(f"{self.path}: the environment variable in this data path is not set; export it")
+        return Path(expanded).expanduser()
+
+
+@dataclass(frozen=True)
+class Data:
+    """What to learn from; `balance` is alpha of `training.sampling`."""
+
+    sources: tuple[DataSource, ...]
+    balance: float = 1.0
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values."""
+        found = [] if self.sources else ["sources is empty"]
+        return found + ([] if 0 <= self.balance <= 1 else [f"balance {self.balance:g} is not within 0 and 1"])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How an image becomes input and targets.
+
+    Attributes:
+        view: "crop" around each instance, the whole "frame", or "detector" (frame, centre and size).
+        input_size: Width and height of the network's input in pixels.
+        stride: Input pixels per heatmap cell.
+        sigma: Standard deviation of the Gaussian target in input pixels.
+        context: Side of a crop as a multiple of the instance's larger extent.
+        grey: Whether colours are removed.
+    """
+
+    view: str = "crop"
+    input_size: tuple[int, ...] = (256, 256)
+    stride: int = 4
+    sigma: float = 4.0
+    context: float = 1.5
+    grey: bool = False
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values."""
+        found = _choice("view", self.view, ("crop", "frame", "detector"))
+        found += _positive(self, "stride", "sigma", "context")
+        if len(self.input_size) != 2 or min(self.input_size, default=0) < 1:
+            found.append(f"input_size {list(self.input_size)} is not [width, height] in pixels")
+        elif self.stride > 0 and any(side % self.stride for side in self.input_size):
+            found.append(f"input_size {list(self.input_size)} is not a multiple of stride {self.stride}")
+        return found
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """The [augmentation] table of a recipe; probabilities are per image.
+
+    Attributes:
+        rotate: Largest rotation in degrees, either way; 180 for top views.
+        scale: Smallest and largest factor on the animal's size.
+        shift: Largest shift as a fraction of the input.
+        flip: Probability of mirroring left and right.
+        light: Probability of changing brightness, contrast and gamma.
+        invert: Probability of the negative image.
+        blur: Probability of defocus or motion blur.
+        noise: Probability of sensor noise, compression or lost resolution.
+        occlude: Probability of covering parts with blank boxes.
+    """
+
+    rotate: float = 180.0
+    scale: tuple[float, ...] = (0.75, 1.3)
+    shift: float = 0.08
+    flip: float = 0.5
+    light: float = 0.8
+    invert: float = 0.0
+    blur: float = 0.3
+    noise: float = 0.5
+    occlude: float = 0.3
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values."""
+        names = ("flip", "light", "invert", "blur", "noise", "occlude")
+        found = [f"{n} {v:g} is no probability" for n in names if not 0 <= (v := getattr(self, n)) <= 1]
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+            found.append(f"scale {list(self.scale)} is not [smallest, largest]")
+        return found + [f"{n} {v:g} is negative" for n in ("rotate", "shift") if (v := getattr(self, n)) < 0]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Terms of the loss and their factors (`training.losses`); "none" leaves a term out."""
+
+    heatmap: str = "mse"
+    heatmap_weight: float = 1.0
+    spatial_weight: float = 0.0
+    locref: str = "none"
+    locref_weight: float = 0.05
+    size: str = "none"
+    size_weight: float = 0.1
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values."""
+        found = _choice("heatmap", self.heatmap, ("mse", "cross_entropy", "binary_cross_entropy"))
+        found += _choice("locref", self.locref, ("none", "l1", "huber"))
+        found += _choice("size", self.size, ("none", "l1", "huber"))
+        if self.spatial_weight < 0:
+            found.append(f"spatial_weight {self.spatial_weight:g} is negative")
+        return found + _positive(self, "heatmap_weight", "locref_weight", "size_weight")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The optimisation.
+
+    Attributes:
+        optimiser: "adam", "adamw" or "sgd" (momentum 0.9, Nesterov).
+        lr: Peak learning rate.
+        weight_decay: Not applied to biases and normalisation layers.
+        iterations: Optimiser steps.
+        warmup: Steps over which the learning rate rises linearly from 0.
+        decay: "constant", "cosine" (to final_factor * lr), "multistep" (times gamma at each milestone),
+            or "onecycle" (cosine from lr / 25 up over the first 30 %, then down to final_factor * lr).
+        milestones: Steps, for "multistep".
+        gamma: Factor at a milestone.
+        final_factor: Last learning rate as a part of lr, for "cosine" and "onecycle".
+        batch_size: Samples per forward pass, over all processes together.
+        accumulate: Forward passes per optimiser step.
+        clip_norm: Largest norm of the gradient; 0 for no limit.
+        amp: "none", "float16" (needs a GPU) or "bfloat16" mixed precision.
+        ema: Decay per step of the averaged weights that are published; 0 for none.
+    """
+
+    optimiser: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    iterations: int = 10_000
+    warmup: int = 0
+    decay: str = "cosine"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+    final_factor: float = 0.01
+    batch_size: int = 16
+    accumulate: int = 1
+    clip_norm: float = 0.0
+    amp: str = "none"
+    ema: float = 0.0
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values."""
+        found = _choice("optimiser", self.optimiser, ("adam", "adamw", "sgd"))
+        found += _choice("decay", self.decay, ("constant", "cosine", "multistep", "onecycle"))
+        found += _choice("amp", self.amp, ("none", "float16", "bfloat16"))
+        found += _positive(self, "lr", "iterations", "batch_size", "accumulate", "gamma")
+        for name in ("weight_decay", "warmup", "clip_norm", "final_factor"):
+            if getattr(self, name) < 0:
+                found.append(f"{name} {getattr(self, name):g} is negative")
+        if not 0 <= self.ema < 1:
+            found.append(f"ema {self.ema:g} is not at least 0 and below 1")
+        if self.decay == "onecycle" and self.warmup:
+            found.append("onecycle warms up by itself; leave warmup at 0")
+        if (self.decay == "multistep") != bool(self.milestones):
+            found.append("milestones and decay = 'multistep' go together")
+        return found
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate of optimiser step 0, 1, ...; a pure function, so that resuming needs no state."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.iterations - self.warmup)
+        final = self.final_factor * self.lr
+        if self.decay == "cosine":
+            return _cosine(self.lr, final, done)
+        if self.decay == "multistep":
+            return self.lr * self.gamma ** sum(step >= milestone for milestone in self.milestones)
+        if self.decay == "onecycle":
+            rising = 0.3
+            if done < rising:
+                return _cosine(self.lr / 25, self.lr, done / rising)
+            return _cosine(self.lr, final, (done - rising) / (1 - rising))
+        return self.lr
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run around the optimisation.
+
+    Attributes:
+        seed: Of initial weights, samples and augmentation.
+        checkpoint_every: Optimiser steps between checkpoints.
+        log_every: Optimiser steps between lines of the log.
+        workers: Processes that load samples; 0 for none beside the training itself.
+        masking: False trains without keypoint gradient masking (`training.losses.keypoint_weight`).
+    """
+
+    seed: int = 0
+    checkpoint_every: int = 1000
+    log_every: int = 50
+    workers: int = 2
+    masking: bool = True
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values."""
+        found = _positive(self, "checkpoint_every", "log_every")
+        return found + [f"{n} {v} is negative" for n in ("seed", "workers") if (v := getattr(self, n)) < 0]
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A resolved recipe."""
 

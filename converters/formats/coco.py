@@ -106,7 +106,8 @@ def read_document(source: Path, *, dataset: str, categories: Sequence[str] = ())
     file = _label_file(source)
     document = read_json(file)
     labels = from_document(document, file, dataset=dataset, location=str(source), categories=categories)
-    if missing := missing_images(labels.records):
+    missing = missing_images(labels.records)
+    if missing:
         places = "beside the file, or in images/ or data/ there or one folder up"
         raise all_problems(f"{file}: images are missing (put them {places})", missing)
     return labels
