@@ -1,4 +1,4 @@
-"""The `zoo` command; `zoo --help` lists its subcommands.
+"""The `zoo` command: one subcommand for each thing the package does; `zoo --help` lists them.
 
 Exit codes: 0 all done; 1 some of several inputs failed, or the system refused (a full disk); 2 a
 mistake in what was asked or given, told in one line; 130 interrupted. Each subcommand imports what it
@@ -13,11 +13,16 @@ import sys
 from collections.abc import Sequence
 
 from app import (
+    benchmark_command,
     check_command,
+    comparison_command,
+    contribute_command,
     dataset_commands,
     demo_command,
     export_command,
     fetch_command,
+    finetune_command,
+    match_command,
     predict_command,
     publish_command,
     smoothing_commands,
@@ -88,8 +93,10 @@ def build_parser() -> argparse.ArgumentParser:
     demo_command.add_to(commands)
     web_command.add_to(commands)
     dataset_commands.add_to(commands)
+    benchmark_command.add_to(commands)
     check_command.add_to(commands)
-    fetch_command.add_to(commands)
+    comparison_command.add_to(commands)
+    contribute_command.add_to(commands)
     export_command.add_to(commands)
     fetch_command.add_to(commands)
     finetune_command.add_to(commands)

@@ -42,15 +42,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--report", type=Path, metavar="DIR", help="folder for the validation's JSON and page"
     )
     add_option_argument(convert, "of the source's format, e.g. categories=dog,cat")
-    convert.add_argument(
-        "--on-problem",
-        default="refuse",
-        choices=("refuse", "drop", "keep"),
-        help="with images that have errors: refuse all, leave these out, or keep them; default: %(default)s",
-    )
-    convert.add_argument(
-        "--report", type=Path, metavar="DIR", help="folder for the validation's JSON and page"
-    )
     convert.set_defaults(run=run_convert)
 
     merge = commands.add_parser(
@@ -103,8 +94,6 @@ def run_convert(arguments: argparse.Namespace) -> int:
         on_problem=arguments.on_problem,
         report=arguments.report,
         options=parse_options(arguments.option),
-        on_problem=arguments.on_problem,
-        report=arguments.report,
     )
     _report(labels, arguments.out)
     return 0

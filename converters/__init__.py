@@ -38,7 +38,6 @@ _HOMES = {
     "validate": "converters.validation",
     "reading": "converters.conversion",
     "write_labels": "converters.writers.registry",
-    "validate": "converters.validation",
     "write_superset": "converters.dataset",
     "WRITERS": "converters.writers.registry",
     "Writer": "converters.writers.registry",

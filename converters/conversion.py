@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,6 @@ def convert(
     on_problem: Choice = "refuse",
     report: Path | None = None,
     options: Mapping[str, Any] | None = None,
-    on_problem: Choice = "refuse",
-    report: Path | None = None,
 ) -> LabelSet:
     """Convert a label source to a superset dataset.
 
@@ -54,8 +52,6 @@ def convert(
         on_problem: With records that have errors: "refuse" all, "drop" these, or "keep" them.
         report: Folder for validation.json and validation.html, written whether or not there are errors.
         options: Options of the format (`Format.options`).
-        on_problem: With records that have errors: "refuse" all, "drop" these, or "keep" them.
-        report: Folder for validation.json and validation.html, written whether or not there are errors.
 
     Returns:
         The labels as written.
@@ -135,51 +131,20 @@ def reading(
     Raises:
         InputError: As `read_labels`.
     """
-    with _frames_beside(source, out, format) as (name, frames):
-        labels = read_labels(source, format=name, dataset=dataset, frames=frames, options=options)
-        yield _remembered(labels, source, options)
-
-
-@contextmanager
-def _frames_beside(source: Path, out: Path, format_name: str | None) -> Iterator[tuple[str, Path | None]]:
-    """The source's format, and a temporary folder for its frames where it needs one."""
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
-    chosen = format_named(format_name) if format_name is not None else detect_format(source)
-    if not chosen.writes_frames:
-        yield chosen.name, None
-        return
-    beside = make_folder(out.resolve().parent)
-    with tempfile.TemporaryDirectory(dir=beside, prefix=f".{out.name}.frames.") as folder:
-        yield chosen.name, Path(folder)
-
-
-def _remembered(labels: LabelSet, source: Path, options: Mapping[str, Any] | None) -> LabelSet:
-    """Labels with the operation "read" in their history."""
-    origin = labels.sources[0]
-    told = {"options": dict(options)} if options else {}
-    done = operation("read", source=source, format=origin.format, dataset=origin.dataset, **told)
-    return replace(labels, operations=(*labels.operations, done))
-
-
-def _validated(labels: LabelSet, looked: Looked, on_problem: Choice, report: Path | None) -> LabelSet:
-    """Labels without what validation refuses or drops; see `convert`."""
-    found = validate(labels, looked=looked)
-    if report is not None:
-        write_report(found, report)
-    elif found.suspicions:
-        names = ", ".join(source.dataset for source in labels.sources)
-        _LOG.warning("%s: %s; look at them with --report DIR or `zoo check`", names, found.summary())
-    return found.apply(labels, on_problem)
-
-
-def write_report(report: ValidationReport, folder: Path) -> tuple[Path, Path]:
-    """Write validation.json and validation.html into a folder, which is made if need be; their paths."""
-    make_folder(folder)
-    paths = folder / "validation.json", folder / "validation.html"
-    report.write_json(paths[0])
-    report.write_html(paths[1])
-    return paths
+    chosen = format_named(format) if format is not None else detect_format(source)
+    with ExitStack() as stack:
+        frames = None
+        if chosen.writes_frames:
+            beside = make_folder(out.resolve().parent)
+            folder = tempfile.TemporaryDirectory(dir=beside, prefix=f".{out.name}.frames.")
+            frames = Path(stack.enter_context(folder))
+        labels = read_labels(source, format=chosen.name, dataset=dataset, frames=frames, options=options)
+        origin = labels.sources[0]
+        told = {"options": dict(options)} if options else {}
+        done = operation("read", source=source, format=origin.format, dataset=origin.dataset, **told)
+        yield replace(labels, operations=(*labels.operations, done))
 
 
 def convert_labels(labels: LabelSet, keypoint_map: KeypointMap | str, out: Path) -> LabelSet:

@@ -86,7 +86,7 @@ def test_an_output_folder_with_content_is_left_alone(superset, tmp_path, capsys)
 
 def test_convert_takes_options_of_the_format(tmp_path, capsys):
     folder, out = make_ap10k(tmp_path / "ap10k"), tmp_path / "out"
-    command = ["convert", str(folder), "--map", "ap10k", "--out", str(out)]
+    command = ["convert", str(folder), "--map", "ap10k", "--out", str(out), "--on-problem", "keep"]
     assert main([*command, "--option", "categories=dog", "--option", "split=2"]) == 0
     back = load_superset(out)
     assert [r.source_id for r in back.records] == [55, 9001, 7]

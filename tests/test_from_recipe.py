@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import zoo
 from converters import merge_to, write_superset
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, load_vocabulary
 from training.from_recipe import load_sources, train

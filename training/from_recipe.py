@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from converters import leave_out, load_superset, merge
-from superset_vocab import InputError, LabelSet
-from training.batches import build_dataset
+from superset_vocab import InputError, LabelSet, load_vocabulary
+from training.batches import build_dataset, without_augmentation
 from training.checkpoints import label_sha256
 from training.fit import FitResult, fit
 from training.initial_weights import start_from
@@ -82,7 +82,8 @@ def load_sources(recipe: Recipe) -> tuple[LabelSet, dict[str, float]]:
     """
     loaded: list[LabelSet] = []
     weights: dict[str, float] = {}
-    for source in recipe.data.sources:
+    data = recipe.data
+    for source in data.sources:
         labels = leave_out(load_superset(source.folder()), *source.leave_out)
         labels = select_groups(labels, source.split_groups, source.held_out)
         labels, _ = hold_out(labels, source.held_out_fraction)
@@ -115,6 +116,7 @@ def validation_labels(recipe: Recipe) -> LabelSet | None:
             "held_out_fraction, or name validation.sources"
         )
     for source in options.sources:
-        labels = select_groups(load_superset(source.folder()), source.split_groups, source.held_out)
+        labels = leave_out(load_superset(source.folder()), *source.leave_out)
+        labels = select_groups(labels, source.split_groups, source.held_out)
         loaded.append(hold_out(labels, source.held_out_fraction)[0])
     return merge(loaded, twins="first")

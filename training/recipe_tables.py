@@ -53,6 +53,7 @@ class DataSource:
         held_out: Split groups left out.
         held_out_fraction: Share of the groups left out, chosen by the hash of their names
             (`training.splits.hold_out`); for sets of too many groups to name.
+        leave_out: Datasets of a merged set left out, e.g. the one to test on (`converters.leave_out`).
     """
 
     path: str
@@ -60,6 +61,7 @@ class DataSource:
     split_groups: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
     held_out_fraction: float = 0.0
+    leave_out: tuple[str, ...] = ()
 
     def problems(self) -> list[str]:
         """What is wrong with the values."""
