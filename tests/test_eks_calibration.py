@@ -77,7 +77,7 @@ def test_the_track_comes_closer_to_the_truth_than_triangulation():
     known = np.isfinite(guess).all(2)
     error = np.linalg.norm(smoothed.points - track, axis=2)
     assert error[known].mean() < 0.9 * np.linalg.norm(guess - track, axis=2)[known].mean()
-    # Squared errors over the covariance: 3 on average if variances were known; those of three members are rough.
+    # Squared errors over the covariance: 3 on average for known variances; those of three members are rough.
     deviation = (smoothed.points - track)[:, 0]
     score = np.einsum("ta,tab,tb->t", deviation, np.linalg.inv(smoothed.covariance[:, 0]), deviation)
     assert 1 < np.median(score) < 9
