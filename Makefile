@@ -29,7 +29,7 @@ $(BASE): pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable ".[train,smooth,dev]"
+	$(PIP) --editable ".[train,sleap,smooth,dev]"
 	$(PIP) --no-deps $(MMDET)
 	@touch $@ $(BASE)
 

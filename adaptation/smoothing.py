@@ -56,7 +56,8 @@ class Details(TypedDict, total=False):
 
     Attributes:
         calibration: "calibrated": anipose's calibration.toml.
-        timestamps: "asynchronous": a file of frame times in seconds for each camera.
+        timestamps: A file of frame times in seconds for each camera. "asynchronous" smooths each at its own;
+            for "multicam" and "calibrated" members are interpolated to the frames of the slowest camera.
         a_diameter: "pupil": AR(1) coefficient of the diameter; None takes the most likely.
         a_centre: "pupil": that of the centre.
     """
@@ -68,10 +69,10 @@ class Details(TypedDict, total=False):
 
 
 _DETAILS = {
-    "calibration": "calibrated",
-    "timestamps": "asynchronous",
-    "a_diameter": "pupil",
-    "a_centre": "pupil",
+    "calibration": ("calibrated",),
+    "timestamps": ("asynchronous", "multicam", "calibrated"),
+    "a_diameter": ("pupil",),
+    "a_centre": ("pupil",),
 }
 
 
@@ -114,6 +115,8 @@ def smooth(
     if keypoints and model != "mirrored":
         recording = recording.select(keypoints)
     _check_recording(model, recording)
+    if recording.times and model in ("multicam", "calibrated"):
+        recording = recording.synchronised()
     request = _Request(options or SmoothingOptions(), cameras, keypoints, recording.times, details)
     tables: dict[str, dict[str, Smoothed]] = {}
     points: dict[str, CalibratedSmoothed] = {}
@@ -149,11 +152,14 @@ def check_request(model: str, cameras: Sequence[str], details: Details) -> Seque
     """
     if model not in MODELS:
         raise InputError(f"smooth: there is no model {model!r}, only {', '.join(MODELS)}")
+    strange = set(details) - set(_DETAILS)
+    if strange:
+        raise TypeError(f"smooth() got unexpected arguments: {', '.join(sorted(strange))}")
     given = {name for name, value in details.items() if value is not None and value != ()}
     problems = [
-        f"{name} has no effect on {model}, only on {_DETAILS[name]}"
+        f"{name} has no effect on {model}, only on {', '.join(_DETAILS[name])}"
         for name in sorted(given)
-        if _DETAILS[name] != model
+        if model not in _DETAILS[name]
     ]
     if model == "calibrated" and "calibration" not in given:
         problems.append("calibrated needs a calibration.toml, as anipose writes (calibration)")
@@ -194,7 +200,7 @@ def _recording(
 ) -> Recording:
     """The ensembles that the inputs are, or hold."""
     from adaptation.eks.files import from_predictions, read_poses
-    from adaptation.eks.recording import Recording, assemble, by_camera, read_recording, read_times
+    from adaptation.eks.recording import Recording, assemble, read_recording, read_timestamps
     from zoo.results import Predictions
 
     if isinstance(inputs, Recording):
@@ -226,10 +232,7 @@ def _recording(
         for view, some in inputs.items()
     }
     ours = [one for some in inputs.values() for one in some if isinstance(one, Predictions)]
-    times = None
-    if timestamps:
-        files = by_camera([Path(one) for one in timestamps], list(inputs), "timestamps")
-        times = {view: read_times(some[0]) for view, some in files.items()}
+    times = read_timestamps(timestamps, list(inputs)) if timestamps else None
     return assemble(
         members,
         times=times,
@@ -241,13 +244,13 @@ def _recording(
 def _of_ensembles(ensembles: Sequence[Ensemble], timestamps: Sequence[str | PathLike[str]]) -> Recording:
     """A recording of ensembles that the caller made, of one nameless individual."""
     from adaptation.eks.files import ONLY
-    from adaptation.eks.recording import Recording, by_camera, read_times
+    from adaptation.eks.recording import Recording, read_timestamps
 
     views = [one.view for one in ensembles]
     if len(set(views)) < len(views):
         raise InputError(f"smooth: ensembles of several cameras need different views; got {views}")
-    files = by_camera([Path(one) for one in timestamps], views, "timestamps") if timestamps else {}
-    times = tuple(read_times(files[view][0]) for view in views) if files else ()
+    by_view = read_timestamps(timestamps, views) if timestamps else {}
+    times = tuple(by_view[view] for view in views) if by_view else ()
     problems = [
         f"camera {one.view} has {len(time)} timestamps for {one.n_frames} frames"
         for one, time in zip(ensembles, times, strict=False)
@@ -338,7 +341,8 @@ def _provenance(
     points: Mapping[str, CalibratedSmoothed],
 ) -> dict[str, Any]:
     """What was done, to what, with which parameters."""
-    operations = [
+    operations = list(recording.operations)
+    operations += [
         {**one, "individual": individual, "view": view}
         for view, table in tables.items()
         for individual, track in table.items()

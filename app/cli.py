@@ -29,6 +29,7 @@ _EXTRAS = {
     "pycocotools": "train",
     "tensorboard": "train",
     "matplotlib": "smooth",
+    "numba": "smooth",
     "statsmodels": "smooth",
     "sleap_io": "sleap",
 }

@@ -39,6 +39,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--video", help="folder of this video's images in the labels; default: the video's name"
     )
     compare.add_argument(
+        "--first", type=int, default=0, metavar="N", help="what the labels call the first frame; default: 0"
+    )
+    compare.add_argument(
         "--methods", nargs="+", help="besides the Kalman smoothers; default: all but arima (slow; by name)"
     )
     compare.add_argument("--out", type=Path, required=True, help="folder for the results")
@@ -62,13 +65,15 @@ def run_compare(arguments: argparse.Namespace) -> int:
     refuse_existing(paths, arguments.overwrite)
     cameras = list(check_request(arguments.model, arguments.cameras, details_of(arguments)))
     recording = read_inputs(arguments, cameras)
-    if len(recording.individuals) > 1:
+    individual, *others = recording.individuals
+    if others:
         raise InputError(f"compare-smoothers takes one individual, not {', '.join(recording.individuals)}")
     if arguments.keypoints:
         recording = recording.select(arguments.keypoints)
     labels = _labels_of(arguments, recording)
+    ensembles = recording.ensembles[individual]
     result = compare(
-        recording.ensembles[recording.individuals[0]],
+        ensembles,
         labels,
         recording.frame_index,
         _smoothed_variants(arguments, recording, cameras),
@@ -77,7 +82,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     make_folder(arguments.out)
     _write_rows(paths[0], result)
     _write_summary(paths[1], result, recording, labels)
-    _plot(paths[2], result, len(recording.members[0]))
+    _plot(paths[2], result, ensembles[0].n_members)
     _tell(result)
     for path in paths:
         print(f"  {path}")
@@ -132,7 +137,7 @@ def _labels_of(arguments: argparse.Namespace, recording: Recording) -> list[Labe
     if several:
         raise InputError(f"--labels: more than one table for {', '.join(several)}")
     names = [str(path) for path in arguments.inputs]
-    return [read_labels(files[view][0], arguments.video, names) for view in recording.views]
+    return [read_labels(files[view][0], arguments.video, names, arguments.first) for view in recording.views]
 
 
 def _smoothed_variants(

@@ -56,6 +56,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     out.add_argument(
         "--plot-frames", type=_range, metavar="A:B", help="frames to draw; default: restless ones"
     )
+    out.add_argument(
+        "--diagnose",
+        action="store_true",
+        help="tables of each keypoint's distance from usual poses (Pose PCA), and of how far cameras that "
+        "were smoothed together disagree (CCA)",
+    )
     out.add_argument("--overwrite", action="store_true", help="replace results that exist")
     out.add_argument("--quiet", action="store_true", help="no progress bar")
     smooth.set_defaults(run=run_smooth)
@@ -82,7 +88,7 @@ def add_ensemble_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         default=[],
-        help="asynchronous: frame times of each camera, seconds",
+        help="frame times of each camera in seconds; models other than asynchronous interpolate",
     )
     parser.add_argument(
         "--rename",
@@ -110,6 +116,11 @@ def add_ensemble_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--blocks", nargs="+", default=[], metavar="A,B", help="keypoints that share one s, by commas"
     )
+    group.add_argument(
+        "--likelihood",
+        choices=("exact", "constant_noise"),
+        help="what the most likely s maximises; constant_noise: as the public package does; default: exact",
+    )
     group.add_argument("--a-diameter", type=float, help="pupil: in place of s, below 1; default: most likely")
     group.add_argument("--a-centre", type=float, help="pupil: likewise for its centre")
     group.add_argument(
@@ -119,6 +130,9 @@ def add_ensemble_options(parser: argparse.ArgumentParser) -> None:
         "--variance",
         choices=("confidence_weighted", "plain"),
         help="members' variance, over their mean confidence or not; default: confidence_weighted",
+    )
+    group.add_argument(
+        "--variance-floor", type=float, help="least observation variance, px^2; default: 1e-12"
     )
     group.add_argument(
         "--divide-by-members", action="store_true", help="variance of their mean, as in the paper"
@@ -153,7 +167,7 @@ def smoothing_options(arguments: argparse.Namespace) -> SmoothingOptions:
     """
     from adaptation.eks.ensemble import SmoothingOptions
 
-    names = ("centre", "variance", "good_frames", "n_latent", "variance_of")
+    names = ("likelihood", "centre", "variance", "variance_floor", "good_frames", "n_latent", "variance_of")
     chosen: dict[str, Any] = {
         name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None
     }
@@ -243,19 +257,41 @@ def run_smooth(arguments: argparse.Namespace) -> int:
     smoothed = smooth(
         recording, arguments.model, options, cameras=cameras, keypoints=arguments.keypoints, **details
     )
-    written = smoothed.save(arguments.out, name, formats, overwrite=arguments.overwrite)
+    written = []
     if arguments.plot is not None:
-        written += smoothed.plot(
+        written = smoothed.plot(
             arguments.out,
             name,
             arguments.plot,
             frames=arguments.plot_frames,
             overwrite=arguments.overwrite,
         )
+    if arguments.diagnose:
+        written += _diagnosed(smoothed, cameras, name, arguments)
+    written += smoothed.save(arguments.out, name, formats, overwrite=arguments.overwrite)
     _tell(smoothed)
     for path in written:
         print(f"  {path}")
     return 0
+
+
+def _diagnosed(
+    smoothed: SmoothedRecording, cameras: list[str], name: str, arguments: argparse.Namespace
+) -> list[Path]:
+    """Write the tables of `--diagnose`; print the frames that are most worth a look."""
+    from adaptation.eks.diagnosis import diagnose, save_diagnosis, worst_rows
+
+    found = diagnose(smoothed, cameras)
+    written = save_diagnosis(smoothed, found, arguments.out, name, overwrite=arguments.overwrite)
+    index = dict(zip(smoothed.recording.views, smoothed.recording.frame_index, strict=True))
+    for one in found:
+        for view, distance in one.distance.items():
+            frames = ", ".join(str(index[view][row]) for row in worst_rows(distance))
+            print(f"poses least like the others{f' in {view}' if view else ''}: about frames {frames}")
+        for (a, b), correlations in one.canonical.items():
+            for each in correlations:
+                print(f"canonical correlation of {a} and {b}, {each.keypoint}: networks {each.before:.3f}")
+    return written
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:

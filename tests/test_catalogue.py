@@ -214,3 +214,11 @@ def test_untrained_keypoints_are_those_that_no_training_set_defines() -> None:
         spec.pose.untrained
     )
     assert (poses.confidence[0, 0][missing] == 0).all()
+
+
+def test_the_provenance_names_keypoints_that_were_never_trained() -> None:
+    model = zoo.load("superanimal_quadruped", "compact", device="cpu")
+    poses = model.predict(np.zeros((64, 64, 3), np.uint8))
+    (pose,) = (o for o in poses.provenance["operations"] if o["name"] == "pose")
+    assert pose["untrained"] == list(model.spec.pose.untrained)
+    assert "belly_bottom" in pose["untrained"]

@@ -156,7 +156,8 @@ class Model:
     def _crop_and_decode(self, options: _Options) -> dict[str, Any]:
         chosen = {"context": options.context, "flip_test": options.flip_test}
         changed = {name: value for name, value in chosen.items() if value is not None}
-        return {"name": "pose", "network": self.spec.pose.network, **self.spec.pose.input, **changed}
+        never = {"untrained": list(self.spec.pose.untrained)} if self.spec.pose.untrained else {}
+        return {"name": "pose", "network": self.spec.pose.network, **self.spec.pose.input, **changed, **never}
 
     def _assemble(
         self,

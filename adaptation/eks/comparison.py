@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ class Comparison:
         return self.sd[order][counts - 1], total[:, counts - 1] / counts
 
 
-def read_labels(path: Path, video: str | None, files: Sequence[str]) -> Labels:
+def read_labels(path: Path, video: str | None, files: Sequence[str], first: int = 0) -> Labels:
     """The labels of one video in a DeepLabCut or Lightning Pose label file.
 
     Args:
@@ -92,6 +93,7 @@ def read_labels(path: Path, video: str | None, files: Sequence[str]) -> Labels:
         video: Folder of the labelled images; None for the only one.
         files: The ensemble's files, whose names must hold the video's if `video` is not given: errors against
             the labels of another video would be meaningless.
+        first: What the labels call the video's first frame, where the video is a cut of a longer one.
 
     Raises:
         InputError: If the labels cannot be read, are of several videos or of another one.
@@ -114,8 +116,9 @@ def read_labels(path: Path, video: str | None, files: Sequence[str]) -> Labels:
         columns = [[place[name, coord] for coord in "xy"] for name in names]
     except KeyError as error:
         raise InputError(f"{path}: has no column {' '.join(error.args[0])}") from error
-    values = table.values[rows][:, np.ravel(columns)].reshape(len(rows), len(names), 2)
-    frames = np.array([int(some[-1]) for some in numbers], dtype=np.int64)
+    flat = np.array(columns, dtype=np.int64).ravel()
+    values = table.values[rows][:, flat].reshape(len(rows), len(names), 2)
+    frames = np.array([int(some[-1]) for some in numbers], dtype=np.int64) - first
     return Labels(names, frames, values, str(path))
 
 
@@ -162,7 +165,7 @@ def arima_filtered(keypoints: np.ndarray, confidence: np.ndarray) -> np.ndarray:
             with warnings.catch_warnings():  # a fit that stops early is used as it stands, as DeepLabCut does
                 warnings.simplefilter("ignore")
                 try:
-                    fitted = SARIMAX(series, order=ARIMA_ORDER, simple_differencing=True).fit(disp=False)
+                    fitted: Any = SARIMAX(series, order=ARIMA_ORDER, simple_differencing=True).fit(disp=False)
                 except np.linalg.LinAlgError as error:
                     _log.warning("ARIMA of keypoint %d failed (%s); left as it was", k, error)
                     continue

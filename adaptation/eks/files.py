@@ -296,10 +296,10 @@ def _sleap_analysis(path: Path, file: Any) -> tuple[tuple[Track, ...], np.ndarra
 
 def _read_slp(path: Path) -> tuple[tuple[Track, ...], np.ndarray]:
     """Tracks of a .slp of one video, through sleap-io."""
-    import sleap_io
+    from sleap_io.io.main import load_slp
 
     try:
-        labels = sleap_io.load_slp(str(path), open_videos=False)
+        labels = load_slp(str(path), open_videos=False)
     except (OSError, KeyError, ValueError, IndexError) as error:
         raise InputError(f"{path}: sleap-io cannot read it ({error}); was it copied completely?") from error
     problems = []
@@ -351,7 +351,8 @@ def _tracks(path: Path, columns: Sequence[tuple[str, str, str]], values: np.ndar
     for individual in dict.fromkeys(individual for individual, _ in pairs):
         names = tuple(keypoint for one, keypoint in pairs if one == individual)
         chosen = [[place[individual, name, coord] for coord in _COORDS] for name in names]
-        triples = values[:, np.ravel(chosen)].reshape(len(values), len(names), 3)
+        flat = np.array(chosen, dtype=np.int64).ravel()
+        triples = values[:, flat].reshape(len(values), len(names), 3)
         triples[(triples == 0).all(-1)] = np.nan
         tracks.append(Track(individual, names, triples[..., :2], triples[..., 2]))
     return tuple(tracks)

@@ -215,6 +215,7 @@ def plot_recording(
 
     several = len(recording.individuals) > 1
     figures: list[tuple[Path, int, str, str, str]] = []
+    rows = [_rows_of(frames, index) for index in recording.recording.frame_index]
     for place, (view, table) in enumerate(recording.tables.items()):
         for individual, track in table.items():
             _check_keypoints(keypoints, track.names)
@@ -227,8 +228,8 @@ def plot_recording(
     make_folder(folder)
     for path, place, view, individual, name in figures:
         ensemble = recording.recording.ensembles[individual][place]
-        rows = _rows_of(frames, recording.recording.frame_index[place])
-        plot_track(path, ensemble, recording.tables[view][individual], name, recording.time(view), rows)
+        track, time = recording.tables[view][individual], recording.time(view)
+        plot_track(path, ensemble, track, name, time, rows[place])
     written = [path for path, *_ in figures]
     choices = [
         one for table in recording.tables.values() for track in table.values() for one in track.choices

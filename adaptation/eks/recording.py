@@ -7,10 +7,12 @@ All problems come in one error.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from tqdm import tqdm
 from adaptation.eks.ensemble import Ensemble
 from adaptation.eks.files import Poses, Track, read_poses
 from superset_vocab.errors import InputError, all_problems
+from superset_vocab.provenance import operation
 
 Rename = Mapping[str, Mapping[str, str]]
 
@@ -37,6 +40,7 @@ class Recording:
         times: (T,) seconds of each view's frames, where they were given.
         members: For each view and member, where it came from.
         fps: Frames per second, where known.
+        operations: What was done to the predictions, as `superset_vocab.provenance.operation` makes it.
     """
 
     ensembles: Mapping[str, tuple[Ensemble, ...]]
@@ -45,6 +49,7 @@ class Recording:
     times: tuple[np.ndarray, ...] = ()
     members: tuple[tuple[dict[str, Any], ...], ...] = ()
     fps: Fraction | None = None
+    operations: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         for name, ensembles in self.ensembles.items():
@@ -73,6 +78,32 @@ class Recording:
                 raise InputError(f"keypoints: {individual} has no {', '.join(unknown)}, only {there}")
             chosen[individual] = tuple(_with_keypoints(one, keypoints) for one in ensembles)
         return replace(self, ensembles=chosen)
+
+    def synchronised(self) -> Recording:
+        """The recording at the frames of its slowest camera, the others' members interpolated in time.
+
+        Raises:
+            InputError: If there are no times, or the cameras did not record at the same time.
+        """
+        from adaptation.eks.asynchronous import slowest_camera, synchronised
+
+        if not self.times:
+            raise InputError("ensemble: there are no timestamps to interpolate to")
+        slowest = slowest_camera(self.times)
+        ensembles, common = {}, self.times[slowest]
+        for individual, views in self.ensembles.items():
+            same, common = synchronised(views, self.times, slowest)
+            ensembles[individual] = tuple(same)
+        frames = self.frame_index[slowest][np.isin(self.times[slowest], common)]
+        n = len(self.views)
+        done = operation("interpolate_in_time", to_frames_of=self.views[slowest])
+        return replace(
+            self,
+            ensembles=ensembles,
+            frame_index=(frames,) * n,
+            times=(common,) * n,
+            operations=(*self.operations, done),
+        )
 
 
 def _with_keypoints(ensemble: Ensemble, names: Sequence[str]) -> Ensemble:
@@ -115,13 +146,7 @@ def read_recording(
             for file in files:
                 members[view].append(read_poses(file))
                 bar.update()
-    times = None
-    if timestamps:
-        chosen = by_camera([Path(path) for path in timestamps], cameras, "timestamps")
-        several = [view for view, files in chosen.items() if len(files) > 1]
-        if several:
-            raise InputError(f"timestamps: more than one file for camera {', '.join(several)}")
-        times = {view: read_times(files[0]) for view, files in chosen.items()}
+    times = read_timestamps(timestamps, cameras) if timestamps else None
     return assemble(members, times=times, rename=rename, match_individuals=match_individuals)
 
 
@@ -163,6 +188,19 @@ def _cameras_in(name: str, cameras: Sequence[str]) -> list[str]:
     """The cameras whose names stand by themselves in a file's name, or, failing that, in it at all."""
     alone = [one for one in cameras if re.search(rf"(?<![A-Za-z0-9]){re.escape(one)}(?![A-Za-z0-9])", name)]
     return alone or [one for one in cameras if one in name]
+
+
+def read_timestamps(paths: Sequence[str | PathLike[str]], cameras: Sequence[str]) -> dict[str, np.ndarray]:
+    """(T,) seconds of each camera's frames, one file for each, by the camera in its name.
+
+    Raises:
+        InputError: If a file cannot be read, or a camera has none or several.
+    """
+    chosen = by_camera([Path(path) for path in paths], cameras, "timestamps")
+    several = [camera for camera, files in chosen.items() if len(files) > 1]
+    if several:
+        raise InputError(f"timestamps: more than one file for camera {', '.join(several)}")
+    return {camera: read_times(files[0]) for camera, files in chosen.items()}
 
 
 def read_times(path: Path) -> np.ndarray:
@@ -236,7 +274,16 @@ def assemble(
             tuple({"source": one.source, **one.about} for one in poses) for poses in named.values()
         ),
         fps=fps,
+        operations=tuple(_operations(rename, match_individuals)),
     )
+
+
+def _operations(rename: Rename | None, match_individuals: bool) -> Iterator[dict[str, Any]]:
+    """What `assemble` was asked to change."""
+    if rename:
+        yield operation("rename_keypoints", **{view: dict(names) for view, names in rename.items()})
+    if match_individuals:
+        yield operation("match_individuals", by="mean keypoint distance to the first member, in each frame")
 
 
 def _origin(poses: Poses) -> dict[str, Any]:
@@ -270,10 +317,14 @@ def _differences(view: str, members: Sequence[Poses]) -> Iterator[str]:
         return
     first, seen = members[0], {}
     for one in members:
-        digest = one.about.get("sha256")
-        if digest and digest in seen:
-            yield f"{one.source} is a copy of {seen[digest]}: an ensemble needs different networks"
-        seen.setdefault(digest, one.source)
+        content = _fingerprint(one)
+        if content in seen:
+            yield (
+                f"{one.source} holds the same predictions as {seen[content]}: an ensemble needs different "
+                "networks"
+            )
+        if content:
+            seen.setdefault(content, one.source)
     yield from _span_problems(first)
     for one in members[1:]:
         if set(one.individuals) != set(first.individuals):
@@ -286,6 +337,13 @@ def _differences(view: str, members: Sequence[Poses]) -> Iterator[str]:
             yield from _name_differences(one, first, individual)
         if not np.array_equal(one.frame_index, first.frame_index):
             yield f"{one.source} has {_span(one)}, {first.source} {_span(first)}"
+
+
+def _fingerprint(poses: Poses) -> bytes:
+    """A hash of the predicted keypoints; empty if there are none."""
+    found = [track.keypoints for track in poses.tracks if np.isfinite(track.keypoints).any()]
+    blocks = b"".join(np.nan_to_num(keypoints, nan=-1.0).tobytes() for keypoints in found)
+    return hashlib.sha256(blocks).digest() if found else b""
 
 
 def _name_differences(one: Poses, first: Poses, individual: str) -> Iterator[str]:

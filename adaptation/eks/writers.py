@@ -86,7 +86,7 @@ def write_csv(path: Path, tracks: Mapping[str, Smoothed], frame_index: np.ndarra
         return np.concatenate([_public_columns(track, chosen) for track in tracks.values()], axis=1)
 
     header = _header(scorer, columns, several=len(tracks) > 1)
-    _write_rows(path, header, frame_index, rows)
+    write_rows(path, header, frame_index, rows)
 
 
 def _public_columns(track: Smoothed, rows: slice) -> np.ndarray:
@@ -113,14 +113,14 @@ def write_points_csv(
         ]
         return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
-    _write_rows(path, _header(scorer, columns, several=len(tracks) > 1), frame_index, rows)
+    write_rows(path, _header(scorer, columns, several=len(tracks) > 1), frame_index, rows)
 
 
 def write_pupil_csv(path: Path, pupil: PupilSmoothed, frame_index: np.ndarray) -> None:
     """Write the pupil's diameter and centre, one row for each frame, pixels and square pixels."""
     parts = [pupil.diameter, pupil.diameter_variance, pupil.centre, pupil.centre_variance]
     values = np.column_stack(parts)
-    _write_rows(path, [["frame", *PUPIL_COLUMNS]], frame_index, lambda chosen: values[chosen])
+    write_rows(path, [["frame", *PUPIL_COLUMNS]], frame_index, lambda chosen: values[chosen])
 
 
 def _header(scorer: str, columns: Sequence[tuple[str, str, str]], *, several: bool) -> list[list[str]]:
@@ -130,7 +130,7 @@ def _header(scorer: str, columns: Sequence[tuple[str, str, str]], *, several: bo
     return [rows[0], ["individuals", *individuals], *rows[1:]] if several else rows
 
 
-def _write_rows(path: Path, header: list[list[str]], frame_index: np.ndarray, rows: Any) -> None:
+def write_rows(path: Path, header: list[list[str]], frame_index: np.ndarray, rows: Any) -> None:
     """Write a csv; `rows` gives the values of a slice of frames.
 
     Python's own formatting of a block of rows at once is five times as fast as pandas' writer.

@@ -73,13 +73,27 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return shared / (np.prod(a[:, 2:], axis=1) + np.prod(b[:, 2:], axis=1) - shared)
 
 
-def similarity(sparse: dict[str, np.ndarray], dense: dict[str, np.ndarray], sigmas: np.ndarray) -> np.ndarray:
-    """(T,) OKS of one result with another, whose boxes give the size; NaN where that has no animal."""
+def similarity(
+    sparse: dict[str, np.ndarray], dense: dict[str, np.ndarray], sigmas: np.ndarray, sure: float
+) -> np.ndarray:
+    """(T,) OKS of one result with another, whose boxes give the size.
+
+    Args:
+        sparse: A result as in `Difference.of`.
+        dense: Another one, which the first is measured against.
+        sigmas: (K,) of the keypoints.
+        sure: Keypoints of `dense` below this confidence do not count: where a network does not know,
+            its maximum jumps, and that two runs jump differently says nothing about the boxes.
+
+    Returns:
+        OKS; NaN where `dense` has no animal, or none of whose keypoints is sure.
+    """
     from training.metrics import oks
 
     out = np.full(len(dense["bbox_xywh"]), np.nan)
     for t, box in enumerate(dense["bbox_xywh"]):
-        if np.isfinite(box).all():
+        truth = np.where(dense["confidence"][t][:, None] >= sure, dense["keypoints"][t], np.nan)
+        if np.isfinite(box).all() and np.isfinite(truth).any():
             area = np.array([box[2] * box[3]])
-            out[t] = oks(sparse["keypoints"][t][None], dense["keypoints"][t][None], area, sigmas)[0, 0]
+            out[t] = oks(sparse["keypoints"][t][None], truth[None], area, sigmas)[0, 0]
     return out

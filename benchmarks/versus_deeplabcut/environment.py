@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from benchmarks.peers import peer_python
 
 VERSION = "3.0.2"
 
@@ -24,23 +25,8 @@ for one in weights:
 
 
 def their_python(workdir: Path, given: Path | None) -> Path:
-    """The Python that has DeepLabCut; installs it from PyPI if none is given and none was made before.
-
-    Raises:
-        SystemExit: If it cannot be installed.
-    """
-    if given is not None:
-        if not given.exists():
-            raise SystemExit(f"--their-python {given}: no such file")
-        return given.absolute()
-    folder = workdir / f"deeplabcut-{VERSION}"
-    python, done = folder / "bin" / "python", folder / "complete"
-    if not done.exists():
-        print(f"installing deeplabcut {VERSION} into {folder} (some minutes, about 6 GB)", flush=True)
-        _checked([sys.executable, "-m", "venv", "--clear", str(folder)])
-        _checked([str(python), "-m", "pip", "install", "--quiet", f"deeplabcut=={VERSION}"])
-        done.touch()
-    return python
+    """The Python that has DeepLabCut (6 GB); see `benchmarks.peers`."""
+    return peer_python(workdir, given, "deeplabcut", VERSION)
 
 
 def their_environment(workdir: Path, python: Path) -> dict[str, str]:

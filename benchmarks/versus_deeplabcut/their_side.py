@@ -87,9 +87,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     _, frame = cv2.VideoCapture(job["video"]).read()
     warm_up = np.ascontiguousarray(frame[..., ::-1])
     pose.inference([(warm_up, detector.inference([warm_up])[0])])
-    ready = time.perf_counter()
+    ready, ready_cpu = time.perf_counter(), time.process_time()
     found = video_inference(job["video"], pose, detector)
-    predicted = time.perf_counter()
+    predicted, predicted_cpu = time.perf_counter(), time.process_time()
     create_df_from_prediction(
         predictions=found,
         dlc_scorer="DLC",
@@ -111,6 +111,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         "import_s": imported - start,
         "load_s": loaded - imported,
         "predict_s": predicted - ready,
+        "predict_cpu_s": predicted_cpu - ready_cpu,
         "save_s": saved - predicted,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }

@@ -6,13 +6,14 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.peers import peer_python
 
 VERSION = "4.6.2"
 ROOT = Path(__file__).parents[2]
@@ -24,31 +25,18 @@ class Cost:
 
     Attributes:
         seconds: From its start to its end.
+        processor: Processor seconds, of all its threads: what a busy machine changes least.
         peak_mib: The most memory it held, MiB.
     """
 
     seconds: float
+    processor: float
     peak_mib: float
 
 
 def their_python(workdir: Path, given: Path | None) -> Path:
-    """The Python that has ensemble-kalman-smoother; installs it from PyPI if there is none yet.
-
-    Raises:
-        SystemExit: If it cannot be installed.
-    """
-    if given is not None:
-        if not given.exists():
-            raise SystemExit(f"--their-python {given}: no such file")
-        return given.absolute()
-    folder = workdir / f"ensemble-kalman-smoother-{VERSION}"
-    python, done = folder / "bin" / "python", folder / "complete"
-    if not done.exists():
-        print(f"installing ensemble-kalman-smoother {VERSION} into {folder}", flush=True)
-        run([sys.executable, "-m", "venv", "--clear", str(folder)])
-        run([str(python), "-m", "pip", "install", "--quiet", f"ensemble-kalman-smoother=={VERSION}"])
-        done.touch()
-    return python
+    """The Python that has ensemble-kalman-smoother; see `benchmarks.peers`."""
+    return peer_python(workdir, given, "ensemble-kalman-smoother", VERSION)
 
 
 def run(command: Sequence[str]) -> Cost:
@@ -68,7 +56,7 @@ def run(command: Sequence[str]) -> Cost:
             said.seek(0)
             end = said.read()[-3000:].decode("utf-8", "replace")
             raise SystemExit(f"failed: {' '.join(command[:8])} ...\n{end}")
-    return Cost(seconds, usage.ru_maxrss / 1024)
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def job(python: Path | str, side: str, workdir: Path, **entries: Any) -> dict[str, Any]:

@@ -86,11 +86,11 @@ EXAMPLES = (
     ),
     Example("ibl-pupil, pupil", "ibl-pupil", ("ibl-pupil",), ("--model", "pupil")),
     Example(
-        "ibl-paw, two clocks",
+        "ibl-paw, interpolated",
         "ibl-paw",
         ("ibl-paw",),
         (
-            "--model", "asynchronous", "--cameras", "left", "right", "--variance", "plain", *_SEVERAL[1:],
+            "--model", "multicam", "--cameras", "left", "right", "--variance", "plain", *_SEVERAL,
             "--rename", "right:paw_l=paw_r", "right:paw_r=paw_l",
             "--timestamps", *(f"{{folder}}/3f859b5c-e73a-4044-b49e-34bb81e96715.timestamps.{camera}.npy"
                               for camera in ("left", "right")),
