@@ -1,12 +1,12 @@
 """Held-out frames of an asynchronous camera, predicted: `python -m benchmarks.eks_asynchronous`.
 
-The real ibl-paw recording: the left camera at 60 frames/s, the right one at 150, each by its own timestamps. Runs
-of frames of one camera are hidden, every member of them, and predicted at their times: by the asynchronous
-smoother, which still has the other camera, with the paper's three latent dimensions and with four (the two views'
-coordinates are correlated then, but not tied to a plane); by the single-camera smoother, which has only this
-camera's past and future; and by linear interpolation of the ensemble centre. The truth is the centre of the hidden
-frames where the networks agree (ensemble variance at or below its median). s, the space and its drift are learnt
-from what is not hidden.
+The real ibl-paw recording: the left camera at 60 frames/s, the right one at 150, each by its own timestamps.
+Runs of frames of one camera are hidden, every member of them, and predicted at their times: by the
+asynchronous smoother, which still has the other camera, with the paper's three latent dimensions and with
+four (the two views' coordinates are correlated then, but not tied to a plane); by the single-camera
+smoother, which has only this camera's past and future; and by linear interpolation of the ensemble centre.
+The truth is the centre of the hidden frames where the networks agree (ensemble variance at or below its
+median). s, the space and its drift are learnt from what is not hidden.
 """
 
 from __future__ import annotations

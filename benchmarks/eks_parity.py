@@ -119,10 +119,10 @@ def read_paws(folder: Path) -> tuple[list[Ensemble], list[np.ndarray]]:
 
 def _pupil(pupil: Ensemble, s) -> Smoothed:
     """The pupil about 0, as theirs; s is None, a number for "fixed", or a pair."""
-    pair = {} if s is None else {"a_diameter": 0.99, "a_centre": 0.98}
-    if isinstance(s, dict):
-        pair = s
-    return smooth_pupil(pupil, about_mean=False, **pair)
+    pair = s if isinstance(s, dict) else {} if s is None else {"a_diameter": 0.99, "a_centre": 0.98}
+    return smooth_pupil(
+        pupil, a_diameter=pair.get("a_diameter"), a_centre=pair.get("a_centre"), about_mean=False
+    )
 
 
 def _calibrated(result) -> list[Smoothed]:
@@ -170,7 +170,7 @@ def compare(arrays, name: str, case: Case, tracks: Sequence[Smoothed]) -> tuple[
     largest = [
         max((p.max() for p in parts if p.size), default=0.0) for parts in (pixels, ensemble, posterior)
     ]
-    return (*largest, float(np.sqrt(np.mean(flat**2))))
+    return largest[0], largest[1], largest[2], float(np.sqrt(np.mean(flat**2)))
 
 
 def fixed_table(found: dict[str, Case], sides: dict[str, dict]) -> None:

@@ -25,8 +25,9 @@ from adaptation.eks.multicam import (
     write_views,
 )
 from adaptation.eks.smoothing_parameter import in_parallel
+from adaptation.eks.state_space import StateSpace
 from adaptation.eks.statistics import ensemble_statistics
-from adaptation.eks.views import aligned, learn_subspace, stacked
+from adaptation.eks.views import Subspace, aligned, learn_subspace, stacked
 from superset_vocab.errors import InputError, all_problems
 from superset_vocab.provenance import operation
 
@@ -67,9 +68,10 @@ def smooth_asynchronous(
     statistics, together = _statistics(views, times, clock, slowest, options)
     names = views[0].names
     observed = seen_somewhere(statistics)
-    spaces, models = [None] * len(names), [None] * len(names)
+    spaces: dict[int, Subspace] = {}
+    models: dict[int, StateSpace] = {}
     steps = np.diff(clock, prepend=clock[0]) / unit
-    for k in np.flatnonzero(observed):
+    for k in map(int, np.flatnonzero(observed)):
         spaces[k] = learn_subspace(*stacked(together, k), options.n_latent, options.good_frames, names[k])
         models[k] = walk_in(spaces[k], *stacked(statistics, k), steps)
     ranges = _ranges_on(clock, times[slowest], options.frame_ranges)
@@ -79,7 +81,7 @@ def smooth_asynchronous(
     def run(k: int) -> None:
         write_views(tracks, k, *project_linear(spaces[k], *models[k].smooth(values[k])))
 
-    in_parallel(run, [int(k) for k in np.flatnonzero(observed)])
+    in_parallel(run, list(models))
     done = operation(
         "smooth_asynchronous",
         views=[view.view for view in views],

@@ -65,7 +65,7 @@ def smooth_calibrated(
     start = _triangulated(views, cameras, statistics)
     _refuse_unseen(names, observed, start)
     packed = np.stack([camera.packed() for camera in cameras])
-    models = [_model(statistics, k, start[:, k], packed) if observed[k] else None for k in range(len(names))]
+    models = {int(k): _model(statistics, int(k), start[:, k], packed) for k in np.flatnonzero(observed)}
     values, choices = choose_s(names, models, options)
     shape = start.shape
     points, covariance = np.full(shape, np.nan), np.full((*shape, 3), np.nan)
@@ -77,7 +77,7 @@ def smooth_calibrated(
             means, spread = model.smooth(values[k], points=means)
         points[:, k], covariance[:, k] = means, spread
 
-    in_parallel(run, [int(k) for k in np.flatnonzero(observed)])
+    in_parallel(run, list(models))
     done = operation(
         "smooth_calibrated",
         views=[view.view for view in views],

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from adaptation.eks.ensemble import Ensemble, EnsembleStatistics, Smoothed, SmoothingOptions
+from adaptation.eks.ensemble import Ensemble, EnsembleStatistics, Smoothed, SmoothingChoice, SmoothingOptions
 from adaptation.eks.inflation import inflated
 from adaptation.eks.smoothing_parameter import choose, in_parallel
 from adaptation.eks.state_space import StateSpace
@@ -50,9 +50,9 @@ def smooth_multicam(
     statistics = inflated_statistics(plain, options)
     names = views[0].names
     observed = seen_somewhere(statistics)
-    models: list[StateSpace | None] = [None] * len(names)
-    spaces: list[Subspace | None] = [None] * len(names)
-    for k in np.flatnonzero(observed):
+    models: dict[int, StateSpace] = {}
+    spaces: dict[int, Subspace] = {}
+    for k in map(int, np.flatnonzero(observed)):
         # Which frames to learn from is asked of the members alone, before views are compared.
         spaces[k] = learn_subspace(*stacked(plain, k), options.n_latent, options.good_frames, names[k])
         models[k] = walk_in(spaces[k], *stacked(statistics, k), np.ones(views[0].n_frames))
@@ -63,7 +63,7 @@ def smooth_multicam(
         means, covariances = models[k].smooth(values[k])
         write_views(tracks, k, *project_linear(spaces[k], means, covariances))
 
-    in_parallel(run, [int(k) for k in np.flatnonzero(observed)])
+    in_parallel(run, list(models))
     done = operation(
         "smooth_multicam",
         views=[view.view for view in views],
@@ -191,13 +191,14 @@ def walk_in(space: Subspace, centre: np.ndarray, variance: np.ndarray, steps: np
     )
 
 
-def choose_s(names: Sequence[str], models: Sequence[StateSpace | None], options: SmoothingOptions):
-    """Smoothing parameters of one model per keypoint; see `smoothing_parameter.choose`."""
-    chosen_on = [model and model.chosen_on(options) for model in models]
+def choose_s(
+    names: Sequence[str], models: Mapping[int, StateSpace], options: SmoothingOptions
+) -> tuple[np.ndarray, tuple[SmoothingChoice, ...]]:
+    """Smoothing parameters of one model per observed keypoint; see `smoothing_parameter.choose`."""
+    chosen_on = {k: model.chosen_on(options) for k, model in models.items()}
 
     def evaluate(k: int, values: np.ndarray) -> np.ndarray:
-        model = chosen_on[k]
-        return np.zeros(len(values)) if model is None else model.log_likelihoods(values)
+        return chosen_on[k].log_likelihoods(values) if k in chosen_on else np.zeros(len(values))
 
     return choose(names, options, evaluate)
 

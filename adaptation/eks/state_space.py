@@ -71,7 +71,7 @@ class StateSpace:
         if len(self.cameras) and p != 2 * len(self.cameras):
             raise ValueError(f"{len(self.cameras)} cameras for {p} observations")
 
-    def at(self, frames: np.ndarray) -> StateSpace:
+    def at(self, frames: np.ndarray | slice) -> StateSpace:
         """The model of some of the frames, in order; the time between them is kept."""
         times = np.cumsum(self.steps)[frames]
         return replace(
