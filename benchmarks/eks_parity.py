@@ -101,7 +101,7 @@ def cases(likelihood: str = "exact") -> dict[str, Case]:
     found["mirrored mirror-mouse"] = Case(
         [mouse], lambda s, i: smooth_mirrored(mouse, ("top", "bot"), options=options(s, i)), {}
     )
-    paws, times = _paws(data / "ibl-paw")
+    paws, times = read_paws(data / "ibl-paw")
     same = synchronised(paws, times, reference=0)[0]
     found["paw ibl-paw"] = Case(
         same, lambda s, i: smooth_multicam(same, options=options(s, i, variance="plain")), {1: 128.0}
@@ -109,7 +109,7 @@ def cases(likelihood: str = "exact") -> dict[str, Case]:
     return found
 
 
-def _paws(folder: Path) -> tuple[list[Ensemble], list[np.ndarray]]:
+def read_paws(folder: Path) -> tuple[list[Ensemble], list[np.ndarray]]:
     """The two cameras face each other: the left one's left paw is the right one's right paw."""
     swap = {"paw_l": "paw_r", "paw_r": "paw_l"}
     views = [read_members(list(folder.glob("*.left.rng*.csv")), "left")]
