@@ -44,7 +44,7 @@ def make_ap10k(folder: Path) -> Path:
                 for i in ids
             ]
             annotations = [
-                {"id": i + 3, "image_id": i, "category_id": 1 + i % 2, "bbox": [1, 2, 8, 9], "area": 72,
+                {"id": i + 3, "image_id": i, "category_id": 1 + i % 2, "bbox": [0, 0, 20, 24], "area": 480,
                  "iscrowd": 0, "num_keypoints": 17,
                  "keypoints": [v for k in range(17) for v in (k, i % 24, 2)]}
                 for i in ids
@@ -82,8 +82,7 @@ def test_ap10k_by_its_official_split(tmp_path):
 
 
 def test_ap10k_converts_with_its_licence_and_keeps_ids_and_parts(tmp_path):
-    # The boxes of these made-up labels hold nothing.
-    convert(make_ap10k(tmp_path / "ap10k"), "ap10k", tmp_path / "out", on_problem="keep")
+    convert(make_ap10k(tmp_path / "ap10k"), "ap10k", tmp_path / "out")
     back = load_superset(tmp_path / "out")
     assert [(r.source_id, r.source_split, r.categories) for r in back.records][2] == (55, "val", ("dog",))
     assert back.sources[0].licence.startswith("CC BY 4.0")
@@ -189,7 +188,7 @@ def make_stanford(folder: Path) -> Path:
             "img_path": name,
             "img_width": 32,
             "img_height": 24,
-            "img_bbox": [1, 2, 20, 10],
+            "img_bbox": [0, 0, 24, 10],
             "seg": {"counts": ""},
         }
         dogs.append({**entry, "joints": json.dumps(joints) if i else joints, "is_multiple_dogs": False})
@@ -210,8 +209,8 @@ def test_stanford_extra(tmp_path):
     np.testing.assert_array_equal(second.keypoints[0, 1], [1.5, 1])
     assert (first.categories, second.source_split) == (("Chihuahua",), "train")
     assert (first.source_split, first.split_group) == ("test", "n02085620-Chihuahua/n1.jpg")
-    np.testing.assert_array_equal(first.bbox_xywh, [[1, 2, 20, 10]])
-    convert(folder, "stanforddogs", tmp_path / "out", on_problem="keep")
+    np.testing.assert_array_equal(first.bbox_xywh, [[0, 0, 24, 10]])
+    convert(folder, "stanforddogs", tmp_path / "out")
     back = load_superset(tmp_path / "out")
     nose = back.keypoints.index("nose")
     np.testing.assert_array_equal(
