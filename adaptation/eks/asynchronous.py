@@ -193,7 +193,8 @@ def checked_times(views: Sequence[Ensemble], times: Sequence[np.ndarray]) -> lis
 
 def slowest_camera(times: Sequence[np.ndarray]) -> int:
     """Index of the camera with the largest median frame interval."""
-    return int(np.argmax([np.median(np.diff(t)) if len(t) > 1 else 0.0 for t in times]))
+    intervals = [float(np.median(np.diff(t))) if len(t) > 1 else 0.0 for t in times]
+    return intervals.index(max(intervals))
 
 
 _PARTS = ("centre", "variance", "confidence")

@@ -109,7 +109,7 @@ def _model(
         cameras: (V, 38) packed.
     """
     observations, noise = stacked(statistics, k)
-    known = np.isfinite(start).all(1)
+    known = np.asarray(np.isfinite(start).all(1))
     first = start[:_FIRST_FRAMES][known[:_FIRST_FRAMES]]
     if not len(first):
         first = start[known][:_FIRST_FRAMES]
@@ -168,7 +168,7 @@ def _cameras_of(views: Sequence[Ensemble], calibration: Sequence[Camera]) -> lis
 
 def _refuse_unseen(names: Sequence[str], observed: np.ndarray, start: np.ndarray) -> None:
     """A keypoint that no two cameras see at once cannot be placed."""
-    placed = np.isfinite(start).all(2).any(0)
+    placed = np.asarray(np.isfinite(start).all(2).any(0))
     lost = [name for name, seen, known in zip(names, observed, placed, strict=True) if seen and not known]
     if lost:
         raise InputError(

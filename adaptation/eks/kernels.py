@@ -274,7 +274,7 @@ def joseph(row, gain, total, noise, covariance, scratch):
 
 
 @compiled
-def observe(observations, noise, design, base, mean, covariance, gain, scratch, sums):
+def observe(observations, noise, design, base, state, scratch, sums):
     """Take in one frame's observations, one scalar at a time; mean and covariance are updated in place.
 
     P - k k' F loses all digits where an observation is far more exact than its prediction, and contradictory
@@ -283,6 +283,8 @@ def observe(observations, noise, design, base, mean, covariance, gain, scratch, 
     `sums` gathers the number of observations, the logarithms of the innovation variances F, the product of
     those whose logarithm is not taken yet, and the squared innovations over F.
     """
+    mean, covariance = state
+    gain, square = scratch
     n = mean.shape[0]
     count, product, quadratic = 0, sums[2], 0.0
     for i in range(observations.shape[0]):
@@ -309,7 +311,7 @@ def observe(observations, noise, design, base, mean, covariance, gain, scratch, 
         for a in range(n):
             mean[a] += gain[a] * error
         if total > _EXACT * r:
-            joseph(design[i], gain, total, r, covariance, scratch)
+            joseph(design[i], gain, total, r, covariance, square)
             continue
         for a in range(n):
             share = gain[a] * inverse
@@ -335,7 +337,7 @@ def linearise(cameras, point, design, base):
 
 
 @compiled
-def filter_states(observations, noise, steps, model, scale, cameras, points, means, covariances):
+def filter_states(observations, noise, steps, model, scale, cameras, points, filtered):
     """Kalman filter; extended (linearised at the prediction) where there are cameras.
 
     Args:
@@ -347,18 +349,19 @@ def filter_states(observations, noise, steps, model, scale, cameras, points, mea
         scale: Multiplies the drift.
         cameras: (V, 38), or (0, 38) for a linear model.
         points: (T, 3) to linearise the cameras about instead of the prediction, or (0, 3).
-        means: (T, N) filled with the filtered means, or (0, N) when the likelihood is all that is wanted.
-        covariances: (T, N, N) likewise.
+        filtered: Means (T, N) and covariances (T, N, N), filled; (0, N) and (0, N, N) when the likelihood is
+            all that is wanted.
 
     Returns:
         Log marginal likelihood.
     """
+    means, covariances = filtered
     linear_design, persistence, drift, stationary, start_mean, start_covariance = model
     n_frames, n_observed = observations.shape
     n = start_mean.shape[0]
     mean, covariance = start_mean.copy(), start_covariance.copy()
     design, base = linear_design.copy(), np.zeros(n_observed)
-    factors, process, gain, scratch = np.ones(n), np.zeros((n, n)), np.empty(n), np.empty((n, n))
+    factors, process, scratch = np.ones(n), np.zeros((n, n)), (np.empty(n), np.empty((n, n)))
     last_step = np.nan
     sums = np.array([0.0, 0.0, 1.0, 0.0])
     for t in range(n_frames):
@@ -372,7 +375,7 @@ def filter_states(observations, noise, steps, model, scale, cameras, points, mea
                     covariance[a, b] = covariance[a, b] * factors[a] * factors[b] + process[a, b]
         if cameras.shape[0]:
             linearise(cameras, points[t] if points.shape[0] else mean, design, base)
-        observe(observations[t], noise[t], design, base, mean, covariance, gain, scratch, sums)
+        observe(observations[t], noise[t], design, base, (mean, covariance), scratch, sums)
         if means.shape[0]:
             means[t] = mean
             covariances[t] = covariance

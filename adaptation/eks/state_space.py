@@ -129,8 +129,7 @@ class StateSpace:
             float(s),
             self.cameras,
             points,
-            means,
-            covariances,
+            (means, covariances),
         )
 
 
