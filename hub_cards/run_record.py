@@ -1,9 +1,9 @@
 """What a run measured: the only source of a card's figures.
 
-A run record is JSON. Training writes one for each run (`training.fit`); an embedded model's has all runs that
-led to it under "runs". Evaluations are reports of `training.evaluate`, under "evaluations". A figure counts
-only with the number of things it was measured on, the part of the data, and the hash of the weights that it
-was measured with: one of other weights is refused.
+A run record is JSON. Training writes one for each run (`training.fit`); fine-tuning puts it under "training",
+and an embedded model's has all runs that led to it under "runs". Evaluations are reports of
+`training.evaluate`, under "evaluations". A figure counts only with the number of things it was measured on,
+the part of the data, and the hash of the weights that it was measured with: one of other weights is refused.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def read_record(content: Any, what: str, weights_sha256: str) -> RunRecord:
     """
     if not isinstance(content, dict):
         raise InputError(f"{what}: is no run record (it is a {type(content).__name__}, want an object)")
-    runs = content["runs"] if isinstance(content.get("runs"), dict) else {"": content}
+    runs = _runs(content)
     evaluations = content.get("evaluations", [])
     problems = [*_stage_problems(runs)]
     if not isinstance(evaluations, list):
@@ -159,6 +159,13 @@ def read_record(content: Any, what: str, weights_sha256: str) -> RunRecord:
         stages=tuple(_stage(name, run) for name, run in runs.items()),
         evaluations=tuple(_evaluation(entry) for entry in evaluations),
     )
+
+
+def _runs(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Name -> the record of each training run in a model's record."""
+    if isinstance(content.get("runs"), dict):
+        return content["runs"]
+    return {"": content["training"] if isinstance(content.get("training"), dict) else content}
 
 
 def with_evaluations(content: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ from huggingface_hub import ModelCard
 from loopback_hub_upload import UploadHub, metadata_problems
 from safetensors.numpy import load_file
 
+import zoo
 from hub_cards import export_model
+from zoo.catalogue import Parent
+from zoo.model_folder import write_model_folder
 
 ANN, BOB, READER = "hf_ann-secret", "hf_bob-secret", "hf_reader-secret"
 PICTURE = Path(__file__).parent / "golden" / "wild_11.png"
@@ -254,6 +258,30 @@ def test_a_dry_run_writes_nothing(hub: UploadHub, client: HubClient, folder: Pat
     assert said.out.endswith("nothing was published (--dry-run)\n")
     assert len(hub.asked("POST")) + len(hub.asked("PUT")) == before
     assert "ann/dry" not in hub.repositories
+
+
+def test_a_fine_tuned_model(hub: UploadHub, client: HubClient, tmp_path: Path) -> None:
+    """A folder as fine-tuning leaves it: a short README.md, weights in single precision, no evaluation."""
+    mouse = zoo.load("superanimal_topviewmouse", "compact", device="cpu")
+    networks = {"pose": mouse.pose.network, "detector": mouse.detector.network}
+    parent = Parent(mouse.spec.name, "compact", mouse.weights["pose"]["sha256"], "replay")
+    spec = replace(mouse.spec, variant="compact-field-replay", parent=parent, evaluation={})
+    training = {"datasets": {"field": 9}, "iterations": 4, "samples": 36, "seconds": 60.0, "device": "cpu"}
+    write_model_folder(tmp_path / "m", spec, networks, record={"training": training, "replay": None})
+    publish = ("publish", tmp_path / "m", "--repo", "ann/tuned")
+    assert "card.toml: is missing" in refusal(client.zoo(*publish, token=ANN))
+    facts = 'contact = "Ann"\nintended_use = ["Our field."]\n'
+    (tmp_path / "m" / "card.toml").write_text(facts)
+    line = refusal(client.zoo(*publish, token=ANN))
+    assert "licence and citation of the training set 'field' are not known" in line
+    (tmp_path / "m" / "card.toml").write_text(facts + '[training_sets.field]\nlicence = "CC BY 4.0"\n')
+    assert client.zoo(*publish, token=ANN).status == 0
+    held = hub.repositories["ann/tuned"]
+    card = held.commits[held.refs["v1"]]["README.md"].decode()
+    assert "From superanimal_topviewmouse, variant compact (pose weights sha256 `79536105" in card
+    assert "None: these weights have not been evaluated" in card
+    assert "| field | 9 | CC BY 4.0 | - |" in card
+    assert poses(client, "hf://ann/tuned@v1")[:2] == poses(client, str(tmp_path / "m"))[:2]
 
 
 @pytest.mark.parametrize(
