@@ -24,7 +24,7 @@ ROUNDS = 5
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("recipe", nargs="?", default="topviewmouse_pose")
     parser.add_argument("--steps", type=int, default=30, help="optimiser steps measured in each round")
     parser.add_argument("--rounds", type=int, default=ROUNDS)

@@ -159,7 +159,7 @@ def box_precision(truth: Sequence[np.ndarray], found: Sequence[Detections]) -> d
         for box in boxes
     ]
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        coco = COCO()
+        coco: Any = COCO()
         coco.dataset = {
             "images": [{"id": i} for i in range(len(truth))],
             "annotations": [{"id": i + 1, **label} for i, label in enumerate(labels)],

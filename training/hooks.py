@@ -106,7 +106,7 @@ class Average(StateHook):
             return
         decay = min(state.schedule.ema, (1 + state.step) / (10 + state.step))
         means, now = _columns(self._moving)
-        torch._foreach_lerp_(means, now, 1 - decay)
+        torch._foreach_lerp_(means, now, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
         for count, value in self._counting:
             count.copy_(value)
 

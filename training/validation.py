@@ -74,7 +74,8 @@ class MapValidator:
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
         """Measure."""
-        totals = dict.fromkeys(("loss", "samples", "distance", "keypoints", "recall", "animals"), 0.0)
+        names = ("loss", "samples", "distance", "keypoints", "recall", "animals")
+        totals: dict[str, float] = dict.fromkeys(names, 0.0)
         device = next(network.parameters()).device
         with torch.inference_mode():
             for indices, batch in self._batches():
