@@ -29,10 +29,11 @@ from adaptation.fine_tuning import fine_tune
 from adaptation.memory_replay import Replay
 from converters import convert, load_superset
 from converters.images import content_hash
+from converters.views import subset
 from superset_vocab import InputError, LabelSet, Visibility
 from superset_vocab.files import make_folder, read_json, write_json
 from training.evaluate import Report, evaluate_model
-from training.splits import split_by_fraction, subset
+from training.splits import split_by_fraction
 from zoo.model import Model
 
 _log = logging.getLogger(__name__)

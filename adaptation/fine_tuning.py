@@ -31,6 +31,7 @@ import torch
 from torch import nn
 
 from adaptation.memory_replay import Replay, Replayed, replayed_labels
+from converters.views import subset
 from superset_vocab import InputError, LabelSet, Visibility
 from superset_vocab.files import make_folder, read_json
 from superset_vocab.provenance import operation, package_version
@@ -42,7 +43,6 @@ from training.evaluate import label_boxes
 from training.fit import FitResult, fit
 from training.initial_weights import load_encoder, start_from
 from training.recipe import Recipe, parse_recipe
-from training.splits import subset
 from zoo.catalogue import ModelSpec, Parent
 from zoo.model_folder import SPEC_FILE, read_model_folder, write_model_folder
 from zoo.networks import build

@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
+# pyright: reportMissingImports=false
 from eks.ibl_paw_multicam_smoother import fit_eks_multicam_ibl_paw
 from eks.ibl_pupil_smoother import fit_eks_pupil
 from eks.multicam_smoother import fit_eks_mirrored_multicam, fit_eks_multicam

@@ -55,15 +55,14 @@ def main() -> None:
 
 def compared(labels: LabelSet, asked: argparse.Namespace) -> Comparison:
     """The comparison of an ensemble fine-tuned on frames of the first half, on the second half."""
-    from adaptation.fine_tune import fine_tune
-
     import zoo
     from adaptation.eks.comparison import SINGLE, TOGETHER, Labels, compare
     from adaptation.eks.files import from_predictions
     from adaptation.eks.recording import assemble
+    from adaptation.fine_tuning import fine_tune
     from adaptation.smoothing import smooth
+    from converters.views import subset
     from training.evaluate import label_boxes
-    from training.splits import subset
 
     records = sorted(labels.records, key=lambda record: record.image.name)
     half = len(records) // 2

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from converters import leave_out, load_superset, merge
+from converters.views import subset
 from superset_vocab import InputError, LabelSet, load_vocabulary
 from training.batches import build_dataset, without_augmentation
 from training.checkpoints import label_sha256
@@ -16,7 +17,7 @@ from training.fit import FitResult, fit
 from training.initial_weights import start_from
 from training.recipe import Recipe, load_recipe
 from training.resolve import resolve_network
-from training.splits import hold_out, random_subset, select_groups, subset
+from training.splits import hold_out, random_subset, select_groups
 from zoo.networks import build
 
 
