@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ def train_stages(out: Path, stages: Mapping[str, str]) -> None:
             train(recipe, folder, resume=(folder / "checkpoint.pt").exists())
 
 
-def pack(out: Path, name: str, parts: Mapping[str, str], stages: Mapping[str, str], made_by: str) -> str:
+def pack(out: Path, name: str, parts: Mapping[str, str], stages: Iterable[str], made_by: str) -> str:
     """Put trained networks into one weights file, its hash into the model's spec, and write the record.
 
     Args:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superset_vocab import load_vocabulary
-from training.augment import Augmentation, mirror
+from training.augment import Augmentation, half_of, mirror
 from training.recipe import AugmentOptions
 
 ONLY_GEOMETRY = AugmentOptions(shift=0.05, light=0, blur=0, noise=0, occlude=0)
@@ -69,3 +69,23 @@ def test_colour_images_too():
     image = cv2.cvtColor(dot_at((40, 40)), cv2.COLOR_GRAY2RGB)
     out, _, _ = Augmentation(AugmentOptions(), (64, 64), np.arange(1))(image, np.array([[(40.0, 40.0)]]), 3)
     assert out.shape == (64, 64, 3)
+
+
+@given(st.integers(0, 2**31), st.floats(0, 2 * np.pi))
+def test_half_of_an_animal_is_one_end_of_it(seed, angle):
+    """Ten keypoints along a line at any angle: the half is the first or the last five, never a mixture."""
+    rng = np.random.default_rng(seed)
+    along = np.sort(rng.uniform(0, 100, 10))
+    axis = np.array([np.cos(angle), np.sin(angle)])
+    points = np.full((12, 2), np.nan)
+    points[:10] = along[:, None] * axis + rng.uniform(-0.5, 0.5, (10, 1)) * axis[::-1] * [-1, 1]
+    half = half_of(points, rng)
+    assert half.sum() == 5
+    assert not half[10:].any()
+    assert half[:5].all() or half[5:10].all() or np.diff(along).min() < 1
+
+
+def test_both_halves_come_up():
+    points = np.stack([np.arange(8.0), np.zeros(8)], axis=1)
+    ends = {bool(half_of(points, np.random.default_rng(seed))[0]) for seed in range(20)}
+    assert ends == {True, False}

@@ -45,6 +45,15 @@ def mice(tmp_path_factory) -> LabelSet:
     )
 
 
+@pytest.fixture(scope="module")
+def wild(tmp_path_factory) -> LabelSet:
+    """Mice with all 27 keypoints."""
+    folder = tmp_path_factory.mktemp("wild")
+    return convert_labels(
+        synthesize(LABS["wild"], 6, folder / "raw", seed=3), "synthetic_wild", folder / "out"
+    )
+
+
 def test_crops_show_every_labelled_animal(mice):
     dataset = build_dataset(recipe(), mice, seed=0)
     assert len(dataset) == sum((record.visibility >= 1).any(1).sum() for record in mice.records)
@@ -172,3 +181,63 @@ def test_labels_without_an_animal_are_refused(mice):
         PoseDataset(
             dataclasses.replace(mice, records=tuple(empty)), build_dataset(recipe(), mice, seed=0).options
         )
+
+
+def test_half_body_crops_show_half_of_the_animal_larger(wild):
+    half = recipe(extra=STILL + "half_body = 1.0\nhalf_body_keypoints = 8\n")
+    never = recipe(extra=STILL + "half_body = 1.0\nhalf_body_keypoints = 28\n")
+    whole, parts, none = (build_dataset(r, wild, seed=0) for r in (recipe(), half, never))
+    seen = [
+        [(d[(i, i)]["heatmaps"].amax((1, 2)) > 0.5).sum().item() for i in range(len(d))]
+        for d in (whole, parts)
+    ]
+    assert np.mean(seen[1]) < 0.9 * np.mean(seen[0])
+    assert min(seen[1]) >= 2
+    assert torch.equal(none[(0, 3)]["image"], whole[(0, 3)]["image"])
+    assert torch.equal(parts[(1, 3)]["image"], build_dataset(half, wild, seed=0)[(1, 3)]["image"])
+
+
+def test_limbs_are_targets_where_the_loss_wants_them(wild):
+    text = STILL + "[loss]\npafs = 'l1'\nlocref = 'l1'\n"
+    dataset = build_dataset(recipe("frame", "[64, 64]", extra=text), wild, seed=0)
+    sample = dataset[(0, 0)]
+    bones = VOCABULARY.bones
+    assert sample["pafs"].shape == (2 * len(bones), 32, 32)
+    weight = sample["keypoint_weight"].numpy()
+    assert np.array_equal(sample["pafs_weight"].numpy(), weight[bones].min(-1))
+    length = sample["pafs"].unflatten(0, (-1, 2)).norm(dim=1)
+    assert length.max() == pytest.approx(1, abs=1e-5)
+    assert (length.amax((1, 2))[torch.from_numpy(weight[bones].min(-1)) == 0] == 0).all()
+
+
+def test_earlier_stages_are_supervised_like_the_last(mice):
+    dataset = build_dataset(recipe(extra=STILL + "[loss]\npafs = 'l1'\n"), mice, seed=0)
+    batch = torch.utils.data.default_collate([dataset[(i, i)] for i in range(2)])
+    maps, fields = torch.rand_like(batch["heatmaps"]), torch.rand_like(batch["pafs"])
+    options = {"heatmap": "mse", "pafs": "l1"}
+    last = RecipeLoss(Loss(**options))({"heatmaps": maps, "pafs": fields}, batch)
+    output = {"heatmaps": maps, "pafs": fields}
+    output |= {
+        f"{n}_stages": torch.stack([t, t, t], dim=1) for n, t in (("heatmaps", maps), ("pafs", fields))
+    }
+    terms = RecipeLoss(Loss(**options, stages_weight=0.5))(output, batch)
+    torch.testing.assert_close(terms["stages"], 1.5 * (last["heatmaps"] + last["pafs"]))
+    assert "stages" not in RecipeLoss(Loss(**options, stages_weight=0.0))(output, batch)
+    assert "stages" not in last
+
+
+def test_imagenet_colours_are_those_of_the_published_networks(mice):
+    colour = parse_recipe(
+        "[network]\nname = 'hrnet'\n[data]\nsources = [{path = 'x'}]\n[batch]\ninput_size = [64, 64]\n"
+        "stride = 2\nnormalisation = 'imagenet'\n" + STILL
+    )
+    image = build_dataset(colour, mice, seed=0)[(0, 0)]["image"].numpy()
+    assert image.shape == (3, 64, 64)
+    pixels = (
+        image * np.array([0.229, 0.224, 0.225])[:, None, None]
+        + np.array([0.485, 0.456, 0.406])[:, None, None]
+    ) * 255
+    np.testing.assert_allclose(pixels, pixels.round(), atol=1e-3)
+    assert pixels.min() >= -1e-3
+    with pytest.raises(InputError, match="grey goes with normalisation"):
+        parse_recipe(colour.to_toml(), overrides=["batch.grey=true"])
