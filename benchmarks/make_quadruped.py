@@ -54,9 +54,7 @@ def narrow(source: Path, target: Path, width: int) -> None:
     for name, tensor in tensors.items():
         if name.startswith(f"{level}.") and tensor.ndim:
             tensor = tensor[kept]
-            if (
-                name.startswith(f"{level}.1.") and tensor.ndim == 4
-            ):  # the residual block's input is its output
+            if name.startswith(f"{level}.1.") and tensor.ndim == 4:  # a residual block's input is its output
                 tensor = tensor[:, kept]
             tensors[name] = tensor.contiguous()
         elif name == "lateral.2.weight":
