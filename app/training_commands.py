@@ -32,6 +32,18 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="change the recipe, e.g. schedule.lr=1e-3; may be repeated",
     )
     train.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    train.add_argument(
+        "--members",
+        type=int,
+        metavar="N",
+        help="train an ensemble of N networks, one after the other, into member_0, member_1, ...",
+    )
+    train.add_argument(
+        "--vary",
+        choices=("seed", "heads", "order", "subset"),
+        help="in what the members differ: all that is drawn (seed, the default), initial weights (heads), "
+        "order of the samples, or each its own 80 %% of the images (subset)",
+    )
     train.set_defaults(run=run_train)
 
     _add_evaluate(commands)
@@ -80,11 +92,26 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def run_train(arguments: argparse.Namespace) -> int:
-    """Train from a recipe."""
+    """Train from a recipe: one network, or an ensemble."""
+    from superset_vocab.errors import InputError
+    from training.ensemble import train_ensemble
     from training.from_recipe import train
 
-    result = train(arguments.recipe, arguments.out, overrides=arguments.overrides, resume=arguments.resume)
-    print(result.weights)
+    options = {"overrides": arguments.overrides, "resume": arguments.resume}
+    if arguments.members is None:
+        if arguments.vary is not None:
+            raise InputError("--vary goes with --members; one network has nothing to differ from")
+        print(train(arguments.recipe, arguments.out, **options).weights)
+        return 0
+    members = train_ensemble(
+        arguments.recipe,
+        arguments.out,
+        members=arguments.members,
+        vary=arguments.vary or "seed",
+        **options,
+    )
+    for member in members:
+        print(member.weights)
     return 0
 
 

@@ -41,10 +41,10 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> FitResult:
     return result
 
 
-def start(out: Path, pause: float, *overrides: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
+def start(out: Path, pause: float, *overrides: str) -> subprocess.Popen:
     """The same run in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *launcher, str(ROOT / "tests" / "tiny.py"), str(out), str(pause), *overrides]
+    command = [sys.executable, str(ROOT / "tests" / "tiny.py"), str(out), str(pause), *overrides]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -138,23 +138,6 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(straight: FitResult, tmp
     assert Checkpoint.load(tmp_path / "checkpoint.pt").iteration == 12  # the step was finished first
     fit(tiny_network(), TinyDataset(), tiny_recipe(), tmp_path, resume=True)
     assert_same_weights(tmp_path, straight)
-
-
-@pytest.mark.slow
-def test_two_processes_share_the_batch(straight: FitResult, tmp_path):
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    plain = ("schedule.lr=0.001", "schedule.optimiser=sgd")
-    process = start(tmp_path / "two", 0, *plain, launcher=launcher)
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, output
-    record = json.loads((tmp_path / "two" / "run.json").read_text())
-    assert record["processes"] == 2
-    assert record["samples"] == 12 * 2 * 4
-    one = fit(tiny_network(), TinyDataset(), tiny_recipe(*plain), tmp_path / "one")
-    # Not equal: each process normalises and drops out on its own half of the batch. But near.
-    two = load_file(tmp_path / "two" / "weights.safetensors")
-    for name, tensor in one.network.state_dict().items():
-        torch.testing.assert_close(two[name], tensor, atol=0.1, rtol=0.1)
 
 
 def test_finished_run_can_be_resumed_to_no_effect(straight: FitResult, tmp_path):

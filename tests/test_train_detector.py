@@ -136,10 +136,11 @@ def test_a_step_of_each_with_validation_and_resume(recipe_file, tmp_path, name):
 @needs_mmdet
 @pytest.mark.slow
 def test_it_learns_where_the_animals_are(recipe_file, tmp_path):
-    options = ["schedule.iterations=60", "validation.every=60", "schedule.warmup=5", "schedule.batch_size=8"]
+    options = ["schedule.iterations=50", "validation.every=50", "schedule.warmup=5"]
     result = train(recipe_file, tmp_path / "run", overrides=options)
     rows = read_log(tmp_path / "run" / "log.csv")
-    assert np.mean([row["loss"] for row in rows[-5:]]) < 0.75 * rows[0]["loss"]
+    # From the fifth step on: an untrained RTMDet's boxes overlap with nothing, which costs it nothing.
+    assert np.mean([row["loss"] for row in rows[-5:]]) < 0.6 * np.mean([row["loss"] for row in rows[4:9]])
     assert json.loads(result.record.read_text())["validation"]["best"] > 0.2
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from training.comparison import Forgetting, comparison_table, forgetting
+    from training.ensemble import train_ensemble
     from training.evaluate import Report, evaluate_model, evaluate_predictions
     from training.from_recipe import train
     from training.recipe import Recipe, list_recipes, load_recipe
@@ -28,6 +29,7 @@ _HOMES = {
     "split_by_fraction": "training.splits",
     "split_by_group": "training.splits",
     "train": "training.from_recipe",
+    "train_ensemble": "training.ensemble",
 }
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "split_by_fraction",
     "split_by_group",
     "train",
+    "train_ensemble",
 ]
 
 

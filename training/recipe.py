@@ -103,7 +103,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         name: Name of a recipe of the package, or a path that ends in .toml.
-        overrides: Changes like "schedule.lr=1e-3"; the value is TOML, or a bare word for a string.
+        overrides: Changes like "schedule.lr=1e-3"; the value is TOML, or a bare word or path for a string.
 
     Raises:
         InputError: If there is none of that name, or it has problems (all are listed).
@@ -161,7 +161,7 @@ def recipe_from(content: Mapping[str, Any], *, what: str, problems: Sequence[str
     return recipe
 
 
-_BARE_WORD = re.compile(r"[A-Za-z_][\w-]*")
+_BARE_WORD = re.compile(r"[A-Za-z_~./$][\w~./$@+-]*")  # a word, or a path
 
 
 def _override(content: dict[str, Any], override: str) -> list[str]:
