@@ -1,6 +1,6 @@
 """Fine-tuning on real data: how many labels it saves, and what it forgets.
 
-    python -m benchmarks.finetuning all|openfield|horse|forgetting --out runs/finetuning [--minutes 4]
+    python -m benchmarks.finetuning all|openfield|openfield_long|horse|forgetting --out runs/finetuning [--minutes 4]
 
 openfield and horse run the paper's protocol (`zoo benchmark`) on openfield-Pranav with the embedded mouse
 model and on BrownHorseinShadow with the embedded quadruped model, neither of which has seen them. The
@@ -28,7 +28,7 @@ def protocol(name: str, out: Path, minutes: float | None) -> None:
     from adaptation.benchmark_report import write_report
     from adaptation.benchmark_spec import load_benchmark
 
-    if name == "openfield":
+    if name.startswith("openfield"):
         source = need("openfield-Pranav-2018-10-30")
     else:
         source = out / "horse_project" / "labeled-data" / "BrownHorseinShadow" / "CollectedData_human.h5"
@@ -94,12 +94,12 @@ def elsewhere(folder: Path) -> dict:
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("all", "openfield", "horse", "forgetting"))
+    parser.add_argument("what", choices=("all", "openfield", "openfield_long", "horse", "forgetting"))
     parser.add_argument("--out", type=Path, default=Path("runs/finetuning"))
     parser.add_argument("--minutes", type=float, help="begin no further run after this time")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for name in ("openfield", "horse"):
+    for name in ("openfield", "openfield_long", "horse"):
         if arguments.what in ("all", name):
             protocol(name, arguments.out, arguments.minutes)
     if arguments.what in ("all", "forgetting"):
