@@ -1,6 +1,8 @@
 """Fine-tuning on real data: how many labels it saves, and what it forgets.
 
-    python -m benchmarks.finetuning all|openfield|openfield_long|horse|forgetting --out runs/finetuning [--minutes 4]
+    python -m benchmarks.finetuning WHAT --out runs/finetuning [--minutes 4]
+
+WHAT is openfield, openfield_long, horse, forgetting, or all.
 
 openfield and horse run the paper's protocol (`zoo benchmark`) on openfield-Pranav with the embedded mouse
 model and on BrownHorseinShadow with the embedded quadruped model, neither of which has seen them. The
