@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -94,8 +95,7 @@ def analyse(results: Sequence[RunResult], metric: str) -> Statistics | None:
         None where there are not two ways with two shuffles each at two numbers of images.
     """
     table = _complete(results, metric)
-    n_ways, n_sizes, n_shuffles = (table[column].nunique() for column in ("way", "n_images", "shuffle"))
-    if min(n_ways, n_sizes, n_shuffles) < 2:
+    if min(len(set(table[column])) for column in ("way", "n_images", "shuffle")) < 2:
         return None
     notes: list[str] = []
     formulas = {
@@ -181,9 +181,10 @@ def _complete(results: Sequence[RunResult], metric: str) -> pd.DataFrame:
         if r.way != ZERO_SHOT
     ]
     table = pd.DataFrame(rows, columns=["way", "n_images", "shuffle", "value"]).dropna()
-    cells = table["way"].nunique() * table["shuffle"].nunique()
-    counts = table.groupby("n_images")["value"].count()
-    return table[table["n_images"].isin(counts[counts == cells].index)].reset_index(drop=True)
+    cells = int(table["way"].nunique()) * int(table["shuffle"].nunique())
+    counts = Counter(table["n_images"].tolist())
+    whole = [n for n, count in counts.items() if count == cells]
+    return table.loc[table["n_images"].isin(whole)].reset_index(drop=True)
 
 
 def _fit(formula: str, table: pd.DataFrame, notes: list[str], *, reml: bool) -> Any:
@@ -236,7 +237,7 @@ def _contrasts(fit: Any, table: pd.DataFrame, scale: float) -> tuple[Contrast, .
             error = float(np.sqrt(covariance[i, i] + covariance[j, j] - 2 * covariance[i, j]))
             found.append((int(n), first, second, float(difference), error))
     raw = [2 * stats.norm.sf(abs(difference) / error) for *_, difference, error in found]
-    adjusted = multipletests(raw, method="holm")[1]
+    adjusted = np.asarray(multipletests(raw, method="holm")[1])
     z = stats.norm.ppf(0.975)
     return tuple(
         Contrast(

@@ -23,7 +23,7 @@ from app import (
 )
 from superset_vocab.errors import InputError
 
-_EXTRAS = dict.fromkeys(
+_EXTRAS: dict[str, str] = dict.fromkeys(
     ("mmengine", "albumentations", "pycocotools", "tensorboard", "matplotlib", "statsmodels"), "train"
 )
 

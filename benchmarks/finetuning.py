@@ -20,7 +20,7 @@ from benchmarks.data import horse_project, need
 
 SPECS = Path(__file__).parent / "finetuning_specs"
 # lab -> frames, seed: rendered mice that no training has seen
-LABS = {"wild": (150, 77), "openfield": (100, 78)}
+LABS = {"wild": (150, 77), "spine": (100, 78)}
 METHODS = ("naive", "replay")
 
 

@@ -347,8 +347,8 @@ def _match(predictions: Predictions, labels: LabelSet, scored: np.ndarray, bboxe
         poses = np.concatenate([poses, missing])
         rows.append((scene.truth, poses[match], confidence[match], np.full(len(record), i), scene.boxes))
         scenes.append(scene)
-    joined = (np.concatenate(arrays) for arrays in zip(*rows, strict=True))
-    return Matched(*joined, tuple(scenes), labels.records, n_extra)
+    truth, predicted, confidence, image, boxes = map(np.concatenate, zip(*rows, strict=True))
+    return Matched(truth, predicted, confidence, image, boxes, tuple(scenes), labels.records, n_extra)
 
 
 def extent(record: LabelRecord) -> np.ndarray:
