@@ -106,6 +106,7 @@ def draw(benchmark: Benchmark, results: Sequence[RunResult], path: Path) -> None
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FormatStrFormatter
 
     metric = benchmark.protocol.metric
     runs = by_run(results, metric)
@@ -131,6 +132,8 @@ def draw(benchmark: Benchmark, results: Sequence[RunResult], path: Path) -> None
         axes.minorticks_off()
     if not METRICS[metric]:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.yaxis.set_minor_formatter(FormatStrFormatter("%g"))
     axes.set_xlabel("labelled training images")
     axes.set_ylabel(_LABELS[metric])
     axes.set_title(benchmark.name)
