@@ -156,3 +156,19 @@ def test_animals_that_cross_keep_their_identity(hidden: int, apart: float, step:
     np.testing.assert_allclose(found[-20:, first], paths[-20:, 0], atol=1e-3)
     np.testing.assert_allclose(found[-20:, 1 - first][seen[-20:]], paths[-20:, 1][seen[-20:]], atol=1e-3)
     assert seen[-20:].all()
+
+
+def test_an_animal_that_hides_another_and_is_hidden_in_turn_gets_its_identity_back() -> None:
+    """One detection serves for both while they overlap: first it is the one animal, then the other."""
+    paths = np.stack([[(60, 50), (100 - 1.6 * t, 50)] for t in range(50)])
+    frames = []
+    for near, far in paths:
+        gap = far[0] - near[0]
+        frames.append(animals(near, far) if abs(gap) > 12 else animals(near if gap > 0 else far))
+    alone = [t for t, frame in enumerate(frames) if len(frame.bbox_xywh) == 1]
+    assert len(alone) == 15
+    found = centres_of(frames, track(frames, 2))
+    apart = np.setdiff1d(np.arange(50), alone)
+    still = int(np.argmin(np.linalg.norm(found[0] - paths[0, 0], axis=-1)))
+    np.testing.assert_allclose(found[apart, still], paths[apart, 0], atol=1e-3)
+    np.testing.assert_allclose(found[apart, 1 - still], paths[apart, 1], atol=1e-3)

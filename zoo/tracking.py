@@ -4,7 +4,9 @@ Two passes over the poses of all frames (never over the pixels):
 
 1. Tracklets. Detections of neighbouring frames are matched by the Hungarian algorithm on box overlap
    and keypoint distance, each animal being expected where its velocity takes it; a tracklet survives gaps
-   of `max_gap` frames.
+   of `max_gap` frames. Where one animal hid another, and the detector saw one for both, the one that was
+   seen need not be the one it was taken for: when both are apart again, positions and directions before
+   and after decide who is who.
 2. Individuals. Their number is given, or it is the largest number of animals that is seen together in
    at least `min_presence` of the frames that show any. In frames with more detections those of the
    weaker tracklets (less confidence in total) are dropped, and tracklets are strung together to
@@ -27,6 +29,8 @@ from superset_vocab.errors import InputError, all_problems
 
 _NEW = 0.4  # share of the newest displacement in the smoothed velocity
 _INERTIA = 5  # frames over which an unseen animal is thought to keep its velocity
+_TOUCHING = 1.0  # body lengths within which one animal may hide another
+_CONVINCED = 0.15  # body lengths by which exchanged identities must fit better than kept ones
 _UNUSED, _RESERVED = 1e4, 1e6  # costs of a slot: far above any distance in body lengths
 
 
@@ -183,9 +187,9 @@ class _Track:
         velocity = (1 - _NEW) * self.velocity + _NEW * moved / (t - self.frame)
         return _Track(t, animals, place, velocity)
 
-    def expected(self, t: int) -> Animals:
+    def expected(self, t: int, inertia: int = _INERTIA) -> Animals:
         """The animal alone, where its velocity takes it until frame t: no farther than a few frames."""
-        shift = (self.velocity * min(t - self.frame, _INERTIA)).astype(np.float32)
+        shift = (self.velocity * min(t - self.frame, inertia)).astype(np.float32)
         one = self.animals.take([self.place])
         bbox = one.bbox_xywh + np.concatenate([shift, np.zeros(2, np.float32)])
         return Animals(one.keypoints + shift, one.confidence, bbox, one.bbox_confidence)
@@ -194,6 +198,7 @@ class _Track:
 def _tracklets(frames: Sequence[Animals] | AnimalFrames, tracking: Tracking) -> list[np.ndarray]:
     """For each frame (N,) int: number of the tracklet of each detection."""
     active: dict[int, _Track] = {}
+    hidden: dict[int, dict[int, _Track]] = {}  # unseen tracklet -> those beside it when it was last seen
     count = 0
     result = []
     for t, animals in enumerate(frames):
@@ -201,15 +206,65 @@ def _tracklets(frames: Sequence[Animals] | AnimalFrames, tracking: Tracking) -> 
         keys = list(active)
         labels = np.full(len(animals.bbox_xywh), -1)
         expected = [active[k].expected(t) for k in keys]
-        for row, column in _match(expected, animals, tracking.max_distance):
-            labels[column] = keys[row]
-            active[keys[row]] = active[keys[row]].go_on(t, animals, column)
+        found = {keys[r]: c for r, c in _match(expected, animals, tracking.max_distance)}
+        hidden = {k: v for k, v in hidden.items() if k in active}
+        for key in set(keys) - set(found) - set(hidden):
+            hidden[key] = _beside(key, active)
+        for key in sorted(set(found) & set(hidden)):
+            _settle(key, hidden.pop(key), active[key], found, animals, t)
+        for key, column in found.items():
+            labels[column] = key
+            active[key] = active[key].go_on(t, animals, column)
         for place in np.flatnonzero(labels < 0):
             labels[place] = count
             active[count] = _Track(t, animals, int(place))
             count += 1
         result.append(labels)
     return result
+
+
+def _beside(key: int, active: dict[int, _Track]) -> dict[int, _Track]:
+    """The tracklets that touch one which is not seen any more, as they were when it was."""
+    lost = active[key]
+    return {
+        other: track
+        for other, track in active.items()
+        if other != key
+        and track.frame == lost.frame
+        and _gap(lost.animals, lost.place, track.animals, track.place) <= _TOUCHING
+    }
+
+
+def _settle(
+    key: int, beside: dict[int, _Track], lost: _Track, found: dict[int, int], animals: Animals, t: int
+) -> None:
+    """Exchange an animal that is seen again with one that was beside it, if that fits both better.
+
+    Args:
+        key: The tracklet that is seen again.
+        beside: Those beside it when it was last seen, as they were then.
+        lost: The tracklet as it was then.
+        found: Tracklet -> detection of this frame; changed in place.
+        animals: The detections.
+        t: This frame.
+    """
+    here = found[key]
+    for other, before in beside.items():
+        there = found.get(other)
+        if there is None or _gap(animals, here, animals, there) > 2 * _TOUCHING:
+            continue
+        (a, b) = (track.expected(t, inertia=t - track.frame) for track in (lost, before))
+        kept = _distance(a, 0, animals, here) + _distance(b, 0, animals, there)
+        exchanged = _distance(a, 0, animals, there) + _distance(b, 0, animals, here)
+        if exchanged + _CONVINCED < kept:
+            found[key], found[other] = there, here
+            return
+
+
+def _gap(a: Animals, i: int, b: Animals, j: int) -> float:
+    """Distance of two animals' centres in body lengths."""
+    size = 0.5 * (math.sqrt(_area(a.bbox_xywh[i])) + math.sqrt(_area(b.bbox_xywh[j])))
+    return float(np.linalg.norm(_centre(a, i) - _centre(b, j))) / max(size, 1.0)
 
 
 def _match(tracks: list[Animals], animals: Animals, max_distance: float) -> list[tuple[int, int]]:
