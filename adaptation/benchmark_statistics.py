@@ -181,7 +181,7 @@ def _complete(results: Sequence[RunResult], metric: str) -> pd.DataFrame:
         if r.way != ZERO_SHOT
     ]
     table = pd.DataFrame(rows, columns=["way", "n_images", "shuffle", "value"]).dropna()
-    cells = int(table["way"].nunique()) * int(table["shuffle"].nunique())
+    cells = len(set(table["way"])) * len(set(table["shuffle"]))
     counts = Counter(table["n_images"].tolist())
     whole = [n for n, count in counts.items() if count == cells]
     return table.loc[table["n_images"].isin(whole)].reset_index(drop=True)
