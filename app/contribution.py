@@ -18,6 +18,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +26,10 @@ from typing import TYPE_CHECKING
 from adaptation.keypoint_files import EVIDENCE, MAP, PREVIEWS, draw_previews, edited, write_matching
 from adaptation.keypoint_matching import MIN_CONFIDENCE, Matching, match_keypoints
 from app.inspection import Inspection, inspect
-from converters import read_for_validation, validate, write_superset
-from converters.conversion import write_report
-from superset_vocab import InputError, KeypointMap, LabelSet, load_map, load_vocabulary, project
+from converters import validate, write_superset
+from converters.conversion import reading, write_report
+from converters.validation import tolerant_reading
+from superset_vocab import InputError, KeypointMap, LabelSet, Vocabulary, load_map, load_vocabulary, project
 from superset_vocab.files import atomic_folder, make_folder
 from superset_vocab.provenance import operation
 from superset_vocab.records import UNKNOWN_LICENCE
@@ -158,7 +160,25 @@ def contribute(request: Request, model: Model | None, matcher_vocabulary: str, p
             f"the map {request.map_name} is into {followed.vocabulary.name}, not {vocabulary.name}"
         )
     name = request.dataset or (followed.dataset if followed else request.source.resolve().stem)
-    labels, looked = read_for_validation(request.source, format=request.format, dataset=name)
+    with ExitStack() as frames:
+        with tolerant_reading(request.source) as looked:
+            labels = frames.enter_context(
+                reading(request.source, request.out, format=request.format, dataset=name)
+            )
+        return _follow_labels(request, name, labels, looked, followed, vocabulary, model, prompts)
+
+
+def _follow_labels(
+    request: Request,
+    name: str,
+    labels: LabelSet,
+    looked: Looked,
+    followed: KeypointMap | None,
+    vocabulary: Vocabulary,
+    model: Model | None,
+    prompts: Prompts,
+) -> Outcome:
+    """`contribute` from the labels on, while the images that are inside videos or packages are at hand."""
     found = _said(inspect(labels, request.source), request)
     for line in found.lines():
         prompts.say(f"  {line}")
@@ -328,10 +348,9 @@ def _convert(story: Story, chosen: KeypointMap, labels: LabelSet, looked: Looked
     from hub_cards import dataset_card
 
     source = replace(labels.sources[0], licence=request.licence, citation=request.citation)
-    read = operation("read", source=request.source, format=source.format, dataset=source.dataset)
     how = {"by": "a person" if story.map_from != "proposed" else "proposal", "map": story.map_from}
     decided = operation("choose_keypoint_map", **how)
-    operations = (*labels.operations, read, *story.matching.operations, decided)
+    operations = (*labels.operations, *story.matching.operations, decided)
     projected = project(replace(labels, sources=(source,), operations=operations), chosen)
     report = validate(projected, looked=looked, progress=request.progress)
     write_report(report, request.out)
