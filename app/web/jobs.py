@@ -6,29 +6,18 @@ values and of paths below `out`.
 
 from __future__ import annotations
 
-import warnings
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from app.web.finetune_jobs import fine_tune as fine_tune
 from app.web.guards import shown_name
+from app.web.loaded import load_model
 from superset_vocab.errors import InputError
 
 if TYPE_CHECKING:
     from zoo import Model, Predictions
-
-_MODELS = 2  # kept in memory
-
-
-@lru_cache(maxsize=_MODELS)
-def _model(name: str, variant: str) -> Model:
-    import zoo
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", zoo.EmbeddedWeightsWarning)  # the page names what it loads
-        return zoo.load(name, variant or None)
 
 
 def predict(
@@ -64,7 +53,7 @@ def predict(
     from zoo.drawing import Style
 
     folder, paths = Path(out), [Path(path) for path in inputs]
-    loaded = _model(model, variant)
+    loaded = load_model(model, variant)
     found = loaded.predict(paths[0] if video else paths, max_individuals=max_individuals, progress=True)
     if len(found) > max_frames:
         raise InputError(
