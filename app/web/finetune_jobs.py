@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.web.guards import check_inside
+from app.web.guards import check_inside, label_source
 from app.web.loaded import load_model
 from superset_vocab.files import atomic_path, write_json
 
@@ -58,9 +58,9 @@ def fine_tune(
 
     folder, loaded = Path(out), load_model(model, variant)
     how = argparse.Namespace(
-        project=Path(project),
+        project=label_source(Path(project)),
         map=keypoint_map or None,
-        dataset=None,
+        dataset=None if keypoint_map else Path(project).name,
         format=None,
         out=folder,
         accept_map=True,

@@ -205,6 +205,19 @@ def unzip_labels(path: Path, target: Path, settings: Settings) -> Path:
     return folder
 
 
+def label_source(folder: Path) -> Path:
+    """What a reader of labels is given: the unpacked folder, or the one label file at its top."""
+    from converters.registry import detect_format
+
+    try:
+        detect_format(folder)
+    except InputError:
+        files = [path for path in folder.iterdir() if path.suffix.lower() in (".json", ".csv", ".slp", ".h5")]
+        if len(files) == 1:
+            return files[0]
+    return folder
+
+
 def check_inside(labels: LabelSet, folder: Path) -> None:
     """Check that labels name no picture outside of what was uploaded: it could be another visitor's.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from superset_vocab import load_vocabulary
 from superset_vocab.errors import all_problems
 
 MIB = 2**20
@@ -34,6 +35,8 @@ class Settings:
         examples: Folder with example images and videos to choose from, or None.
         pool: Folder of pictures to annotate, or None.
         annotations: Folder in which the annotations of the pool are kept, or None.
+        pool_vocabulary: Vocabulary of the pool's keypoints.
+        pool_keypoints: Those of them that can be seen in the pool's view; () for all.
     """
 
     root: Path
@@ -55,6 +58,8 @@ class Settings:
     examples: Path | None = None
     pool: Path | None = None
     annotations: Path | None = None
+    pool_vocabulary: str = "superanimal_topviewmouse"
+    pool_keypoints: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems = [
@@ -68,5 +73,11 @@ class Settings:
                 problems.append(f"{name}: {folder}: no such folder")
         if (self.pool is None) != (self.annotations is None):
             problems.append("a pool to annotate and a folder for its annotations go together; give both")
+        known = set(load_vocabulary(self.pool_vocabulary).keypoints)
+        problems += [
+            f"keypoint {name!r} of the pool is not in {self.pool_vocabulary}"
+            for name in self.pool_keypoints
+            if name not in known
+        ]
         if problems:
             raise all_problems("settings of the app", problems)
