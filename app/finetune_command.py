@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.predict_command import DEFAULT_MODEL, add_model_options, load_chosen
 
 if TYPE_CHECKING:
     from superset_vocab import KeypointMap, LabelSet
+    from training.comparison import Forgetting
+    from training.evaluate import Report
     from zoo.model import Model
 
 _MATCHING = "keypoint_map"
@@ -192,28 +195,69 @@ def _proposed(labels: LabelSet, model: Model, arguments: argparse.Namespace) -> 
 
 def _test(model: Model, tuned: Model, used: LabelSet, rest: LabelSet, arguments: argparse.Namespace) -> None:
     """Both models on the labelled frames that were not used, and what was forgotten; evaluation.json."""
-    from dataclasses import replace
-
-    from superset_vocab import Visibility
     from superset_vocab.files import write_json
-    from training.comparison import comparison_table, forgetting, target_keypoints
+    from training.comparison import comparison_table
+
+    found = compare_on_rest(model, tuned, used, rest, method=arguments.method, boxes=arguments.boxes)
+    if found is None:
+        print("no labelled frame is left to test on")
+        return
+    n_frames = found.reports["zero-shot"].n_images
+    print(f"\n{n_frames} labelled frames that were not used; frames of the same recordings are much alike")
+    print(comparison_table(found.reports))
+    if found.lost is not None:
+        print(found.lost.table())
+    write_json(arguments.out / "evaluation.json", found.to_dict())
+    print(arguments.out / "evaluation.json")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Two models on labelled frames that neither was fine-tuned on.
+
+    Attributes:
+        reports: "zero-shot" and the name of the method -> figures.
+        lost: What was forgotten; None for methods that start with a new decoder.
+    """
+
+    reports: dict[str, Report]
+    lost: Forgetting | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        content = {name: report.to_dict() for name, report in self.reports.items()}
+        return content if self.lost is None else {**content, "forgetting": self.lost.to_dict()}
+
+
+def compare_on_rest(
+    model: Model, tuned: Model, used: LabelSet, rest: LabelSet, *, method: str, boxes: str
+) -> HeldOut | None:
+    """Test a model before and after fine-tuning.
+
+    Args:
+        model: Before.
+        tuned: After.
+        used: What it was fine-tuned on.
+        rest: To test on; images without an annotated keypoint are left out.
+        method: One of `adaptation.fine_tuning.METHODS`.
+        boxes: "labels" or "model", as in `training.evaluate.evaluate_model`.
+
+    Returns:
+        The figures; None if nothing is left to test on.
+    """
+    from superset_vocab import Visibility
+    from training.comparison import forgetting, target_keypoints
     from training.evaluate import evaluate_model
 
     annotated = [r for r in rest.records if (r.visibility >= Visibility.OCCLUDED).any()]
     if not annotated:
-        print("no labelled frame is left to test on")
-        return
+        return None
     rest = replace(rest, records=tuple(annotated))
     reports = {
-        name: evaluate_model(which, rest, split="labelled frames not used", bboxes=arguments.boxes)
-        for name, which in (("zero-shot", model), (arguments.method, tuned))
+        name: evaluate_model(which, rest, split="labelled frames not used", bboxes=boxes)
+        for name, which in (("zero-shot", model), (method, tuned))
     }
-    print(f"\n{len(rest)} labelled frames that were not used; frames of the same recordings are much alike")
-    print(comparison_table(reports))
-    content = {name: report.to_dict() for name, report in reports.items()}
-    if arguments.method in ("replay", "naive"):
+    lost = None
+    if method in ("replay", "naive"):
         lost = forgetting(model, tuned, rest, target_keypoints(used), split="the same frames")
-        content["forgetting"] = lost.to_dict()
-        print(lost.table())
-    write_json(arguments.out / "evaluation.json", content)
-    print(arguments.out / "evaluation.json")
+    return HeldOut(reports, lost)

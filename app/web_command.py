@@ -28,6 +28,22 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--pool", type=Path, help="folder of pictures for the tab Annotate; goes with --annotations"
     )
     app.add_argument("--annotations", type=Path, help="folder in which the pool's annotations are kept")
+    app.add_argument(
+        "--vocabulary",
+        default="superanimal_topviewmouse",
+        help="vocabulary of the pool's keypoints; default: %(default)s",
+    )
+    app.add_argument(
+        "--keypoints",
+        default="",
+        help="those of them that the pool's view shows, comma-separated; default: all",
+    )
+    app.add_argument(
+        "--merge-annotations",
+        type=Path,
+        metavar="DIR",
+        help="write what was annotated so far as a superset dataset with agreement.json, and end",
+    )
     app.add_argument("--max-seconds", type=float, default=120.0, help="longest video; default: %(default)s")
     app.add_argument(
         "--max-waiting", type=int, default=20, help="visitors that may wait; default: %(default)s"
@@ -40,6 +56,7 @@ def run_app(arguments: argparse.Namespace) -> int:
     start = time.monotonic()
     import gradio  # noqa: F401 - a missing extra is said before anything is prepared
 
+    from app.web.annotations import Pool
     from app.web.main import serve
     from app.web.settings import Settings
 
@@ -49,9 +66,15 @@ def run_app(arguments: argparse.Namespace) -> int:
             examples=arguments.examples,
             pool=arguments.pool,
             annotations=arguments.annotations,
+            pool_vocabulary=arguments.vocabulary,
+            pool_keypoints=tuple(name.strip() for name in arguments.keypoints.split(",") if name.strip()),
             max_seconds=arguments.max_seconds,
             max_waiting=arguments.max_waiting,
         )
+        if arguments.merge_annotations is not None:
+            labels = Pool.of(settings).merge(arguments.merge_annotations)
+            print(f"{arguments.merge_annotations}: {len(labels)} labelled pictures")
+            return 0
         serve(
             settings,
             host=arguments.host,

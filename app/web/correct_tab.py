@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,20 @@ from superset_vocab.errors import InputError
 FORMATS = {"superset COCO": "coco", "DeepLabCut project": "deeplabcut"}
 
 
-def build(context: AppContext, source: TryTab) -> None:
+@dataclass(frozen=True)
+class CorrectTab:
+    """What the tab Fine-tune uses of this one.
+
+    Attributes:
+        to_fine_tuning: The button that sends the corrected labels there.
+        cutoff: Confidence below which untouched points are left out.
+    """
+
+    to_fine_tuning: gr.Button
+    cutoff: gr.Slider
+
+
+def build(context: AppContext, source: TryTab) -> CorrectTab:
     """Add the tab's contents to the page that is being built."""
     place = gr.State(0)
     gr.Markdown(
@@ -34,6 +48,7 @@ def build(context: AppContext, source: TryTab) -> None:
             0, 1, value=0.3, step=0.05, label="Leave out untouched points below this confidence"
         )
         save = gr.Button("Make the download", variant="primary", elem_id="correct-save")
+        tune = gr.Button("Fine-tune on these", elem_id="correct-tune")
     download = gr.File(label="Corrected labels", visible=False, elem_id="correct-file")
 
     def show(pictures: list[dict[str, Any]], index: int) -> tuple[int, str, dict[str, Any] | None]:
@@ -65,6 +80,7 @@ def build(context: AppContext, source: TryTab) -> None:
     on.click(lambda p, i: show(p, i + 1), [source.labels, place], [place, which, canvas], **private)
     canvas.input(edited, [source.labels, place], source.labels, show_progress="hidden", **private)
     save.click(pack, [source.labels, form, cutoff], download, **private)
+    return CorrectTab(tune, cutoff)
 
 
 def write_labels(pictures: list[dict[str, Any]], folder: Path, form: str, cutoff: float) -> Path:

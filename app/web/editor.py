@@ -68,6 +68,19 @@ def picture_labels(
     }
 
 
+def only_keypoints(picture: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """A picture with some of its keypoints, in the vocabulary's order."""
+    kept = [k for k, name in enumerate(picture["names"]) if name in set(names)]
+    place = {k: i for i, k in enumerate(kept)}
+    return {
+        **picture,
+        "names": [picture["names"][k] for k in kept],
+        "colours": [picture["colours"][k] for k in kept],
+        "bones": [[place[a], place[b]] for a, b in picture["bones"] if a in place and b in place],
+        "individuals": [[points[k] for k in kept] for points in picture["individuals"]],
+    }
+
+
 def for_the_page(picture: dict[str, Any]) -> dict[str, Any]:
     """The same with the picture inside, made smaller if it is large, and without the path."""
     image = read_image(Path(picture["path"]))

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import cv2
 from PIL import Image, UnidentifiedImageError
@@ -21,6 +22,9 @@ from PIL import Image, UnidentifiedImageError
 from app.web.settings import MIB, Settings
 from superset_vocab.errors import InputError
 from zoo.video import VIDEO_SUFFIXES, VideoReader
+
+if TYPE_CHECKING:
+    from superset_vocab import LabelSet
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _LONGEST_NAME = 80
@@ -173,6 +177,60 @@ def unzip(path: Path, target: Path, settings: Settings) -> Path:
         ) from error
     inside = list(target.iterdir())
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else target
+
+
+def unzip_labels(path: Path, target: Path, settings: Settings) -> Path:
+    """Unpack a zip file of labelled images, and check every picture in it by its header.
+
+    Args:
+        path: The zip file.
+        target: Folder in which one named after the zip file is made; its name becomes the dataset's.
+        settings: The limits.
+
+    Returns:
+        The folder, as `unzip` gives it.
+
+    Raises:
+        InputError: If the zip file or a picture in it is refused.
+    """
+    stem = re.sub(r"[^\w.+-]", "_", Path(shown_name(path)).stem).strip(".") or "labels"
+    folder = unzip(path, target / stem, settings)
+    try:
+        for picture in sorted(folder.rglob("*")):
+            if picture.is_file() and picture.suffix.lower() in IMAGE_SUFFIXES:
+                check_image(picture, settings)
+    except InputError:
+        shutil.rmtree(target / stem, ignore_errors=True)
+        raise
+    return folder
+
+
+def label_source(folder: Path) -> Path:
+    """What a reader of labels is given: the unpacked folder, or the one label file at its top."""
+    from converters.registry import detect_format
+
+    try:
+        detect_format(folder)
+    except InputError:
+        files = [path for path in folder.iterdir() if path.suffix.lower() in (".json", ".csv", ".slp", ".h5")]
+        if len(files) == 1:
+            return files[0]
+    return folder
+
+
+def check_inside(labels: LabelSet, folder: Path) -> None:
+    """Check that labels name no picture outside of what was uploaded: it could be another visitor's.
+
+    Raises:
+        InputError: If one does.
+    """
+    root = folder.resolve()
+    for record in labels.records:
+        if not record.image.resolve().is_relative_to(root):
+            raise InputError(
+                f"the labels name {shown_name(record.image)}, which is not in the zip file; pack the images "
+                "with the labels"
+            )
 
 
 def _ignored(filename: str) -> bool:

@@ -6,29 +6,20 @@ values and of paths below `out`.
 
 from __future__ import annotations
 
-import warnings
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from app.web.contribution_jobs import make_bundle as make_bundle
+from app.web.contribution_jobs import propose_map as propose_map
+from app.web.finetune_jobs import fine_tune as fine_tune
 from app.web.guards import shown_name
+from app.web.loaded import load_model
 from superset_vocab.errors import InputError
 
 if TYPE_CHECKING:
     from zoo import Model, Predictions
-
-_MODELS = 2  # kept in memory
-
-
-@lru_cache(maxsize=_MODELS)
-def _model(name: str, variant: str) -> Model:
-    import zoo
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", zoo.EmbeddedWeightsWarning)  # the page names what it loads
-        return zoo.load(name, variant or None)
 
 
 def predict(
@@ -64,7 +55,7 @@ def predict(
     from zoo.drawing import Style
 
     folder, paths = Path(out), [Path(path) for path in inputs]
-    loaded = _model(model, variant)
+    loaded = load_model(model, variant)
     found = loaded.predict(paths[0] if video else paths, max_individuals=max_individuals, progress=True)
     if len(found) > max_frames:
         raise InputError(
@@ -143,3 +134,24 @@ def _summary(found: Predictions, model: Model) -> str:
     if model.spec.embedded:
         text += " This is the small embedded network: a start, not the published one."
     return text
+
+
+def suggest(path: str, *, model: str, variant: str, cutoff: float) -> dict[str, Any]:
+    """Predict one picture as a starting point for somebody who labels it.
+
+    Args:
+        path: The picture.
+        model: Name of the model.
+        variant: "" for its own choice.
+        cutoff: Confidence from which a keypoint is suggested.
+
+    Returns:
+        "picture": as `app.web.editor.picture_labels`; "model": which one it was.
+    """
+    from app.web.editor import picture_labels
+
+    loaded = load_model(model, variant)
+    found = loaded.predict([Path(path)])
+    keypoints = np.where((found.confidence[0] >= cutoff)[..., None], found.keypoints[0], np.nan)
+    picture = picture_labels(Path(path), found.vocabulary, keypoints, found.confidence[0])
+    return {"picture": picture, "model": loaded.label}

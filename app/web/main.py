@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import gradio as gr
 
-from app.web import correct_tab, models_tab, try_tab
+from app.web import annotate_tab, contribute_tab, correct_tab, finetune_tab, models_tab, try_tab
 from app.web.context import AppContext, session
 from app.web.settings import MIB, Settings
 from superset_vocab.provenance import package_version
@@ -33,11 +33,18 @@ def build(context: AppContext) -> gr.Blocks:
             "# superanimal-zoo\nPoses of animals from pictures and videos, without labelling anything. "
             f"Version {package_version()}. What you upload is removed when you close the page."
         )
-        with gr.Tabs():
+        with gr.Tabs() as tabs:
             with gr.Tab("Try", id="try"):
                 tried = try_tab.build(context)
             with gr.Tab("Correct", id="correct"):
-                correct_tab.build(context, tried)
+                corrected = correct_tab.build(context, tried)
+            with gr.Tab("Fine-tune", id="finetune"):
+                finetune_tab.build(context, tried, corrected, tabs)
+            with gr.Tab("Contribute", id="contribute"):
+                contribute_tab.build(context)
+            if context.settings.pool is not None:
+                with gr.Tab("Annotate", id="annotate"):
+                    annotate_tab.build(context)
             with gr.Tab("Models", id="models"):
                 models_tab.build()
 

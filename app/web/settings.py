@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from superset_vocab import load_vocabulary
 from superset_vocab.errors import all_problems
 
 MIB = 2**20
@@ -27,10 +28,15 @@ class Settings:
         max_zip_ratio: Most that an entry may be larger unpacked; pictures hardly compress, bombs do.
         max_waiting: Visitors that may wait for the worker; the next one is asked to come back.
         max_job_seconds: A job that takes longer is ended.
+        max_fine_tuning_steps: Most optimiser steps of a fine-tuning.
+        max_fine_tuning_images: Most labelled images of one; of a larger project so many are drawn.
+        max_test_images: Most left-over images that a fine-tuned model is tested on.
         idle_minutes: A visitor's files are removed after so long without a request.
         examples: Folder with example images and videos to choose from, or None.
         pool: Folder of pictures to annotate, or None.
         annotations: Folder in which the annotations of the pool are kept, or None.
+        pool_vocabulary: Vocabulary of the pool's keypoints.
+        pool_keypoints: Those of them that can be seen in the pool's view; () for all.
     """
 
     root: Path
@@ -45,10 +51,15 @@ class Settings:
     max_zip_ratio: int = 200
     max_waiting: int = 20
     max_job_seconds: float = 1_800.0
+    max_fine_tuning_steps: int = 300
+    max_fine_tuning_images: int = 200
+    max_test_images: int = 100
     idle_minutes: float = 60.0
     examples: Path | None = None
     pool: Path | None = None
     annotations: Path | None = None
+    pool_vocabulary: str = "superanimal_topviewmouse"
+    pool_keypoints: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems = [
@@ -62,5 +73,11 @@ class Settings:
                 problems.append(f"{name}: {folder}: no such folder")
         if (self.pool is None) != (self.annotations is None):
             problems.append("a pool to annotate and a folder for its annotations go together; give both")
+        known = set(load_vocabulary(self.pool_vocabulary).keypoints)
+        problems += [
+            f"keypoint {name!r} of the pool is not in {self.pool_vocabulary}"
+            for name in self.pool_keypoints
+            if name not in known
+        ]
         if problems:
             raise all_problems("settings of the app", problems)

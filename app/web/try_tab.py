@@ -18,6 +18,8 @@ from zoo.video import VIDEO_SUFFIXES
 EMBEDDED = "compact"
 FIRST = "superanimal_topviewmouse"
 SMOOTHING = ("none", "Kalman smoother")
+OWN_VARIANT = "fine-tuned"
+_OWN = "Your own fine-tuned model. It is removed when you close the page; the tab Fine-tune has it as a file."
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,16 @@ class TryTab:
     Attributes:
         labels: State: the pictures of the last run with their labels (`app.web.editor.picture_labels`).
         finished: The event after which `labels` are new.
+        own: State: the visitor's fine-tuned models, as they are called in `model` -> folder.
+        model: Choice of the model.
+        variant: Choice of its variant.
     """
 
     labels: gr.State
     finished: Any
+    own: gr.State
+    model: gr.Dropdown
+    variant: gr.Dropdown
 
 
 def model_choices() -> list[str]:
@@ -49,7 +57,7 @@ def variant_choices(model: str) -> list[str]:
 
 def build(context: AppContext) -> TryTab:
     """Add the tab's contents to the page that is being built."""
-    labels = gr.State([])
+    labels, own = gr.State([]), gr.State({})
     models = model_choices()
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
@@ -63,7 +71,7 @@ def build(context: AppContext) -> TryTab:
             model = gr.Dropdown(models, value=models[0], label="Model", elem_id="try-model")
             variants = variant_choices(models[0])
             variant = gr.Dropdown(variants, value=variants[0], label="Variant", elem_id="try-variant")
-            licence = gr.Markdown(_licence(models[0], variants[0]))
+            licence = gr.Markdown(licence_line(models[0], variants[0]))
             cutoff = gr.Slider(
                 0,
                 1,
@@ -94,9 +102,11 @@ def build(context: AppContext) -> TryTab:
                 label="Tables to download", visible=False, file_count="multiple", elem_id="try-files"
             )
 
-    def choose_model(name: str) -> Any:
+    def choose_model(name: str, own: dict[str, str]) -> Any:
+        if name in own:
+            return gr.update(choices=[OWN_VARIANT], value=OWN_VARIANT), _OWN
         found = variant_choices(name)
-        return gr.update(choices=found, value=found[0]), _licence(name, found[0])
+        return gr.update(choices=found, value=found[0]), licence_line(name, found[0])
 
     async def predict(
         request: gr.Request,
@@ -106,11 +116,12 @@ def build(context: AppContext) -> TryTab:
         cutoff: float,
         individuals: float | None,
         smoothing: str,
+        own: dict[str, str],
     ) -> AsyncIterator[dict[Any, Any]]:
         inputs = [Path(path) for path in paths or []]
         try:
             kind = check_uploads(inputs, context.settings)
-            find_model(model, variant)
+            model, variant = chosen_model(model, variant, own)
         except InputError as error:
             raise refuse(error) from error
         arguments = {
@@ -137,14 +148,17 @@ def build(context: AppContext) -> TryTab:
                     labels: message["labels"],
                 }
 
+    def describe(model: str, variant: str, own: dict[str, str]) -> str:
+        return _OWN if model in own else licence_line(model, variant)
+
     def cancel(request: gr.Request) -> str:
         return "Cancelled." if context.worker.cancel(session(request)) else "Nothing is running."
 
-    model.change(choose_model, model, [variant, licence], api_visibility="private")
-    variant.change(_licence, [model, variant], licence, api_visibility="private")
+    model.change(choose_model, [model, own], [variant, licence], api_visibility="private")
+    variant.change(describe, [model, variant, own], licence, api_visibility="private")
     event = run.click(
         predict,
-        [upload, model, variant, cutoff, individuals, smoothing],
+        [upload, model, variant, cutoff, individuals, smoothing, own],
         [status, video, gallery, plot, files, labels],
         concurrency_limit=None,
         api_name="predict",
@@ -153,10 +167,30 @@ def build(context: AppContext) -> TryTab:
     )
     stop.click(cancel, None, status, queue=False, api_visibility="private")
     del examples
-    return TryTab(labels, event)
+    return TryTab(labels, event, own, model, variant)
 
 
-def _licence(model: str, variant: str | None) -> str:
+def chosen_model(model: str, variant: str, own: dict[str, str]) -> tuple[str, str]:
+    """What the worker loads: a model of the catalogue, or the folder of one of the visitor's own.
+
+    Args:
+        model: As the page says.
+        variant: As the page says.
+        own: The visitor's own, as they are called on the page -> folder. A folder never comes from the page.
+
+    Raises:
+        InputError: If there is no such model.
+    """
+    if model not in own:
+        find_model(model, variant)
+        return model, variant
+    if not Path(own[model]).is_dir():
+        raise InputError(f"{model} was removed; models are kept while the page is open. Fine-tune again")
+    return own[model], ""
+
+
+def licence_line(model: str, variant: str | None) -> str:
+    """A sentence or two about a model of the catalogue."""
     try:
         spec = find_model(model, variant)
     except InputError as error:  # between two events the variant can be another model's

@@ -12,6 +12,7 @@ job gets a new process.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import multiprocessing
 import os
@@ -75,10 +76,12 @@ class Worker:
 
     Args:
         settings: How many may wait, and how long a job may take.
+        jobs: Module with the functions that are the jobs.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, jobs: str = "app.web.jobs") -> None:
         self._settings = settings
+        self._jobs = jobs
         self._line: list[_Ticket] = []
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
@@ -91,7 +94,7 @@ class Worker:
     async def run(
         self, session: str, job: str, arguments: dict[str, Any]
     ) -> AsyncIterator[Waiting | Progress | Finished]:
-        """Do a job of `app.web.jobs` when its turn has come.
+        """Do a job when its turn has come.
 
         Args:
             session: Whose it is; a session has one job at a time.
@@ -188,18 +191,19 @@ class Worker:
             self.close()
             context = multiprocessing.get_context("spawn")
             ours, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs,), daemon=True, name="zoo-app-worker")
+            self._process = context.Process(
+                target=_serve, args=(theirs, self._jobs), daemon=True, name="zoo-app-worker"
+            )
             self._process.start()
             theirs.close()
             self._pipe = ours
         return self._pipe
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, module: str) -> None:
     """The process: jobs from the pipe, one after the other, until it is closed."""
     _report_progress_to(pipe)
-    from app.web import jobs
-
+    jobs = importlib.import_module(module)
     while True:
         try:
             job, arguments = pipe.recv()

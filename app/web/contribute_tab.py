@@ -1,0 +1,229 @@
+"""Tab "Contribute": a labelled dataset into the superset, keypoints matched and looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.web.context import AppContext, follow, refuse, session
+from app.web.guards import unzip_labels
+from app.web.try_tab import model_choices, variant_choices
+from app.web.visitors import public
+from superset_vocab import load_vocabulary
+from superset_vocab.errors import InputError, all_problems
+
+DROP = "drop"
+_HEADERS = ["keypoint", "counterpart", "confidence", "why"]
+_LONGEST = 2000  # characters of an entry of the form
+
+
+def build(context: AppContext) -> None:
+    """Add the tab's contents to the page that is being built."""
+    names, place = model_choices(), gr.State(None)
+    with gr.Row():
+        with gr.Column(scale=1, min_width=300):
+            upload = gr.File(
+                label="Labelled dataset (.zip) with its images",
+                file_types=[".zip"],
+                elem_id="contribute-upload",
+            )
+            vocabulary = gr.Dropdown(names, value=names[0], label="Into", elem_id="contribute-vocabulary")
+            look = gr.Checkbox(True, label="Let a model look at the images to match keypoints")
+            with gr.Row():
+                inspect = gr.Button("Inspect", variant="primary", elem_id="contribute-inspect")
+                stop = gr.Button("Cancel", elem_id="contribute-cancel")
+        with gr.Column(scale=2, min_width=320):
+            status = gr.Markdown("Upload a dataset to begin.", elem_id="contribute-status")
+            found = gr.Markdown(elem_id="contribute-found")
+    table = gr.Dataframe(
+        headers=_HEADERS, type="array", interactive=True, static_columns=[0, 2, 3], wrap=True,
+        label=f"Keypoint map: a name of the vocabulary, or {DROP}", visible=False, elem_id="contribute-table",
+    )  # fmt: skip
+    with gr.Row():
+        which = gr.Dropdown([], label="Keypoint", visible=False, elem_id="contribute-which")
+        target = gr.Dropdown([DROP], label="is", visible=False, elem_id="contribute-target")
+        change = gr.Button("Set in the table", visible=False, elem_id="contribute-set")
+    gallery = gr.Gallery(label="Previews", visible=False, columns=2, object_fit="contain")
+    with gr.Column(visible=False) as form:
+        gr.Markdown("What the dataset card says:")
+        licence = gr.Textbox(
+            label="Licence of images and labels, e.g. CC BY 4.0", elem_id="contribute-licence"
+        )
+        contact = gr.Textbox(label="Who answers questions: name and address", elem_id="contribute-contact")
+        citation = gr.Textbox(label="How to cite it", elem_id="contribute-citation")
+        species = gr.Textbox(label="Species, separated by commas", elem_id="contribute-species")
+        about = gr.Textbox(label="What is to be seen (counted, if empty)", elem_id="contribute-about")
+        leave_out = gr.Checkbox(False, label="Leave out images with errors")
+        make = gr.Button("Make the bundle", variant="primary", elem_id="contribute-make")
+    report = gr.Markdown(visible=False, elem_id="contribute-report")
+    download = gr.File(label="Bundle", visible=False, elem_id="contribute-file")
+
+    async def propose(
+        request: gr.Request, upload: str | None, vocabulary: str, look: bool
+    ) -> AsyncIterator[dict[Any, Any]]:
+        try:
+            keypoints = vocabulary_keypoints(vocabulary)
+            if upload is None:
+                raise InputError("nothing was uploaded; choose the zip file of a labelled dataset first")
+            visitor = context.visitor(request)
+            folder = visitor.new_folder("contribution")
+            source = await asyncio.to_thread(unzip_labels, Path(upload), folder, context.settings)
+        except InputError as error:
+            raise refuse(error) from error
+        common = {
+            "source": str(source),
+            "model": vocabulary if look else "",
+            "variant": variant_choices(vocabulary)[0] if look else "",
+            "vocabulary": vocabulary,
+        }
+        arguments = {**common, "out": str(visitor.new_folder("proposal"))}
+        async for message in follow(context, request, "propose_map", arguments):
+            if isinstance(message, str):
+                yield {status: message}
+                continue
+            rows = [[a, b or DROP, f"{c:.0%}", why] for a, b, c, why in message["table"]]
+            warned = "".join(f"\n- **Careful:** {line}" for line in message["warnings"])
+            lines = "".join(f"\n- {line}" for line in message["inspection"])
+            sources = [row[0] for row in rows]
+            yield {
+                status: "Look at the map and the previews, correct the map, and fill in the card.",
+                found: public(lines + warned),
+                place: {**common, "dataset": message["dataset"], "keypoints": sources},
+                table: gr.update(value=rows, visible=True),
+                which: gr.update(choices=sources, value=sources[0], visible=True),
+                target: gr.update(choices=[DROP, *keypoints], value=rows[0][1], visible=True),
+                change: gr.update(visible=True),
+                gallery: gr.update(value=message["previews"], visible=bool(message["previews"])),
+                form: gr.update(visible=True),
+                licence: message["licence"],
+                contact: message["contact"],
+                citation: message["citation"],
+                report: gr.update(visible=False),
+                download: gr.update(visible=False),
+            }
+
+    async def bundle(
+        request: gr.Request, known: dict[str, Any] | None, rows: list[list[Any]], licence: str, contact: str,
+        citation: str, species: str, about: str, leave_out: bool,
+    ) -> AsyncIterator[dict[Any, Any]]:  # fmt: skip
+        try:
+            if known is None:
+                raise InputError("inspect a dataset first")
+            card = checked_card(licence, contact, citation, about)
+            targets = checked_targets(rows, known["keypoints"], known["vocabulary"])
+        except InputError as error:
+            raise refuse(error) from error
+        arguments = {
+            **{key: known[key] for key in ("source", "model", "variant", "vocabulary", "dataset")},
+            "out": str(context.visitor(request).new_folder("bundle")),
+            "targets": targets,
+            "card": card,
+            "species": [name.strip()[:80] for name in species[:_LONGEST].split(",") if name.strip()],
+            "leave_out": bool(leave_out),
+        }
+        async for message in follow(context, request, "make_bundle", arguments):
+            if isinstance(message, str):
+                yield {status: message}
+                continue
+            good = not message["refused"]
+            yield {
+                status: "Done." if good else "Refused by the validation; the report says why.",
+                report: gr.update(value=public(report_text(message)), visible=True),
+                gallery: gr.update(value=message["previews"], visible=bool(message["previews"])),
+                download: gr.update(
+                    value=message["zip"], visible=True, label="Bundle" if good else "Validation report"
+                ),
+            }
+
+    def put(rows: list[list[Any]], name: str, target: str) -> list[list[Any]]:
+        return [[row[0], target, *row[2:]] if row[0] == name else row for row in rows]
+
+    def cancel(request: gr.Request) -> str:
+        return "Cancelled." if context.worker.cancel(session(request)) else "Nothing is running."
+
+    private: dict[str, Any] = {"api_visibility": "private"}
+    long: dict[str, Any] = {**private, "concurrency_limit": None, "show_progress_on": status}
+    inspect.click(
+        propose,
+        [upload, vocabulary, look],
+        [status, found, place, table, which, target, change, gallery, form, licence, contact, citation,
+         report, download],
+        **long,
+    )  # fmt: skip
+    change.click(put, [table, which, target], table, **private)
+    make.click(
+        bundle,
+        [place, table, licence, contact, citation, species, about, leave_out],
+        [status, report, gallery, download],
+        **long,
+    )
+    stop.click(cancel, None, status, queue=False, **private)
+
+
+def vocabulary_keypoints(name: str) -> tuple[str, ...]:
+    """Keypoints of one of the vocabularies that the page offers; the page cannot name a file.
+
+    Raises:
+        InputError: If it is none of them.
+    """
+    if name not in model_choices():
+        raise InputError("there is no such vocabulary; choose one of the list")
+    return load_vocabulary(name).keypoints
+
+
+def checked_card(licence: str, contact: str, citation: str, about: str) -> dict[str, str]:
+    """What the card says, as far as it is complete.
+
+    Raises:
+        InputError: With everything that is missing.
+    """
+    card = {"licence": licence, "contact": contact, "citation": citation, "summary": about}
+    card = {key: " ".join(str(text or "").split()) for key, text in card.items()}
+    problems = [f"{key} is missing" for key in ("licence", "contact") if not card[key]]
+    problems += [f"{key} is longer than {_LONGEST} characters" for key in card if len(card[key]) > _LONGEST]
+    if problems:
+        raise all_problems("the card", problems)
+    return card
+
+
+def checked_targets(rows: list[list[Any]], keypoints: list[str], vocabulary: str) -> dict[str, str | None]:
+    """The keypoint map in the table.
+
+    Args:
+        rows: Of the table, [keypoint, counterpart, ...].
+        keypoints: The dataset's.
+        vocabulary: Name of the superset.
+
+    Raises:
+        InputError: With everything that is wrong in it.
+    """
+    known = set(vocabulary_keypoints(vocabulary))
+    problems, targets = [], dict[str, str | None]()
+    for row in rows:
+        name, said = str(row[0]), str(row[1] or "").strip()
+        if name not in keypoints or name in targets:
+            problems.append(f"{name!r} is no keypoint of the dataset, or stands there twice")
+        elif said not in known and said != DROP:
+            problems.append(f"{name}: {said!r} is not in {vocabulary}; choose one of its names, or {DROP}")
+        elif said != DROP and said in targets.values():
+            problems.append(f"{name}: {said} is the counterpart of another keypoint already")
+        targets[name] = None if said == DROP else said
+    problems += [f"{name} is not in the table" for name in keypoints if name not in targets]
+    if not problems and not any(targets.values()):
+        problems.append("every keypoint is dropped; map at least one")
+    if problems:
+        raise all_problems("the keypoint map", problems)
+    return targets
+
+
+def report_text(message: dict[str, Any]) -> str:
+    """What the validation said, in Markdown."""
+    counts = {kind.replace("_", " "): n for kind, n in message["validation"].items() if n}
+    lines = [f"- {kind}: {n}" for kind, n in counts.items()] or ["- no problem was found"]
+    head = f"**Refused:** {message['refused']}" if message["refused"] else "**Converted.**"
+    warned = [f"- **Careful:** {line}" for line in message["warnings"]]
+    return "\n".join([head, "", "Validation:", "", *lines, *warned])
