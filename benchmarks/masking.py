@@ -57,7 +57,7 @@ def errors(weights: Path, recipe, records: tuple) -> dict[str, float]:
     from superset_vocab import load_vocabulary
     from training.batches import keypoint_box
     from zoo.networks import build
-    from zoo.pose import TopDownPose
+    from zoo.pose import PoseInput, TopDownPose
 
     network = build(recipe.network.name, **recipe.network.options)
     network.load_state_dict(load_file(weights))
@@ -65,11 +65,8 @@ def errors(weights: Path, recipe, records: tuple) -> dict[str, float]:
     vocabulary = load_vocabulary("superanimal_topviewmouse")
     pose = TopDownPose(
         network.eval(),
+        PoseInput(batch.input_size[0], batch.stride, batch.context, grey=batch.grey),
         flip_index=vocabulary.flip_index,
-        size=batch.input_size[0],
-        stride=batch.stride,
-        context=batch.context,
-        grey=batch.grey,
     )
     index = vocabulary.index
     everything = np.ones(len(index), bool)

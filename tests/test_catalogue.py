@@ -20,7 +20,7 @@ from zoo.detector_networks import build_detector
 from zoo.loading import choose_device
 from zoo.networks import build
 from zoo.official_weights import read_any
-from zoo.pose import TopDownPose
+from zoo.pose import PoseInput, TopDownPose
 from zoo.weight_files import mismatches, save_weights
 
 SPEC = """
@@ -109,7 +109,7 @@ def test_every_published_model_is_sound() -> None:
         vocabulary = load_vocabulary(spec.vocabulary)
         with torch.device("meta"):
             network = build(spec.pose.network, **spec.pose.options)
-        TopDownPose(network, flip_index=vocabulary.flip_index, **spec.pose.input)
+        TopDownPose(network, PoseInput(**spec.pose.input), flip_index=vocabulary.flip_index)
         for detector in spec.detectors.values():
             build_detector(detector)
         if spec.embedded:

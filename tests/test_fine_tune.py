@@ -33,7 +33,7 @@ from zoo.catalogue import find_model
 from zoo.given_boxes import WholeFrame
 from zoo.model_folder import read_model_folder
 from zoo.networks import build
-from zoo.pose import TopDownPose
+from zoo.pose import PoseInput, TopDownPose
 
 FAST = ("schedule.iterations=4", "schedule.batch_size=2", "run.checkpoint_every=2", "schedule.warmup=0")
 DEFINED = ("nose", "left_ear", "right_ear", "tail_base")
@@ -207,7 +207,7 @@ def test_a_published_network_whose_detector_is_on_the_hub(labels: LabelSet, tmp_
     spec, labels = replace(published, pose=pose), choose_frames(labels, 2)[0]
     vocabulary = load_vocabulary(spec.vocabulary)
     network = build(spec.pose.network, **spec.pose.options).eval()
-    pose = TopDownPose(network, flip_index=vocabulary.flip_index, **spec.pose.input)
+    pose = TopDownPose(network, PoseInput(**spec.pose.input), flip_index=vocabulary.flip_index)
     weights = {"pose": {"file": "x.pt", "sha256": "12" * 32}}
     parent = zoo.Model(spec, vocabulary, pose, WholeFrame(), "whole_frame", weights=weights)
     child = fine_tune(parent, labels, tmp_path / "m", overrides=(*FAST, "schedule.iterations=1"))

@@ -11,7 +11,7 @@ from torch import nn
 from superset_vocab import InputError
 from zoo.detectors import HeatmapDetector
 from zoo.networks import build
-from zoo.pose import TopDownPose
+from zoo.pose import PoseInput, TopDownPose
 
 
 def test_forward_backward_save_load():
@@ -73,7 +73,7 @@ def test_detector_finds_boxes_in_image_pixels():
 
 
 def test_pose_goes_from_the_crop_back_to_the_image():
-    pose = TopDownPose(Spots(3, 0.0), flip_index=np.arange(3), size=64, stride=4, context=1.5, grey=True)
+    pose = TopDownPose(Spots(3, 0.0), PoseInput(64, 4, 1.5, grey=True), flip_index=np.arange(3))
     frames = [square_frame(100, 60), square_frame(250, 90), square_frame(40, 40)]
     boxes = [np.array([[70.0, 30, 60, 60]]), np.zeros((0, 4)), np.array([[10.0, 10, 60, 60], [np.nan] * 4])]
     (found, confidence), (none, _), (two, second) = pose(frames, boxes)
@@ -89,7 +89,7 @@ def test_pose_goes_from_the_crop_back_to_the_image():
 def test_batches_do_not_change_the_result():
     torch.manual_seed(1)
     network = build("compact_unet", outputs={"heatmaps": 4}, widths=[8, 16]).eval()
-    pose = TopDownPose(network, flip_index=np.arange(4), size=32, stride=2, context=1.25, grey=True)
+    pose = TopDownPose(network, PoseInput(32, 2, 1.25, grey=True), flip_index=np.arange(4))
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 255, (60, 80, 3), dtype=np.uint8) for _ in range(20)]
     boxes = [np.array([[10.0, 10, 30, 30], [30.0, 20, 20, 30]])] * 20

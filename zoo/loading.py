@@ -32,7 +32,7 @@ from zoo.given_boxes import CocoBoxes, WholeFrame
 from zoo.hub import NotReachableError, fetch
 from zoo.model import Model
 from zoo.official_weights import read_any
-from zoo.pose import TopDownPose
+from zoo.pose import PoseInput, TopDownPose
 from zoo.weight_files import mismatches
 
 _NONE = "none"
@@ -126,15 +126,13 @@ def _top_down(
 ) -> TopDownPose:
     """What runs the network on crops; options that it does not know are an error."""
     try:
-        return TopDownPose(
-            network,
-            flip_index=vocabulary.flip_index,
-            untrained=[vocabulary.index[name] for name in spec.untrained],
-            device=device,
-            **spec.input,
-        )
+        pose_input = PoseInput(**spec.input)
     except TypeError as error:
         raise InputError(f"pose input: {error}") from error
+    untrained = [vocabulary.index[name] for name in spec.untrained]
+    return TopDownPose(
+        network, pose_input, flip_index=vocabulary.flip_index, untrained=untrained, device=device
+    )
 
 
 def _choose_pose(request: Request, files: Files) -> tuple[ModelSpec, Part]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,12 +18,11 @@ from zoo.transforms import apply_matrix, invert_matrix, to_grey
 _CROPS_PER_PASS = 16  # more does not run faster on a CPU, and activations of 16 stay in its cache
 
 
-class TopDownPose:
-    """Finds the keypoints of the animals whose boxes are given; batches over all crops of all frames.
+@dataclass(frozen=True)
+class PoseInput:
+    """How boxes become a network's input, and its output positions; `[pose.input]` of a model's file.
 
-    Args:
-        network: Crops (B, 1 or 3, S, S) -> its outputs by name, as the decoder wants them.
-        flip_index: (K,) what each keypoint becomes in a mirrored image; K is the number of keypoints.
+    Attributes:
         size: S, side of a crop in pixels.
         stride: Crop pixels per cell of the output; the decoders say what that is for them.
         context: Side of what a crop shows, as a multiple of the box's longer side.
@@ -30,6 +30,41 @@ class TopDownPose:
         normalisation: What is done to pixel values, one of `zoo.crops.NORMALISATIONS`.
         decoder: How outputs become positions, one of `zoo.decoders.DECODERS`.
         grey: Whether the network takes one channel of luminance instead of RGB.
+
+    Raises:
+        InputError: Lists every value that makes no sense.
+    """
+
+    size: int
+    stride: int
+    context: float = 1.0
+    crop: str = "square"
+    normalisation: str = "image"
+    decoder: str = "gaussian"
+    grey: bool = False
+
+    def __post_init__(self) -> None:
+        choices = {"crop": CROPS, "normalisation": NORMALISATIONS, "decoder": DECODERS}
+        problems = [
+            f"{what} {getattr(self, what)!r} is none of {', '.join(known)}"
+            for what, known in choices.items()
+            if getattr(self, what) not in known
+        ]
+        for what, kind in {"size": int, "stride": int, "context": (int, float)}.items():
+            value = getattr(self, what)
+            if isinstance(value, bool) or not isinstance(value, kind) or not value > 0:
+                problems.append(f"{what} is {value!r}, want a number above 0")
+        if problems:
+            raise all_problems("pose input", problems)
+
+
+class TopDownPose:
+    """Finds the keypoints of the animals whose boxes are given; batches over all crops of all frames.
+
+    Args:
+        network: Crops (B, 1 or 3, S, S) -> its outputs by name, as the decoder wants them.
+        pose_input: How crops are made, and outputs read.
+        flip_index: (K,) what each keypoint becomes in a mirrored image; K is the number of keypoints.
         untrained: Keypoints (indices) whose channels were never trained: they have no position (NaN) and
             confidence 0.
         flip_test: Average the outputs for the crop and for its mirror image: twice the work, and left and
@@ -40,40 +75,19 @@ class TopDownPose:
     def __init__(
         self,
         network: nn.Module,
+        pose_input: PoseInput,
         *,
         flip_index: np.ndarray,
-        size: int,
-        stride: int,
-        context: float = 1.0,
-        crop: str = "square",
-        normalisation: str = "image",
-        decoder: str = "gaussian",
-        grey: bool = False,
         untrained: Sequence[int] = (),
         flip_test: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        chosen = {"crop": (crop, CROPS), "normalisation": (normalisation, NORMALISATIONS)}
-        chosen["decoder"] = (decoder, DECODERS)
-        problems = [
-            f"{what} {name!r} is none of {', '.join(known)}"
-            for what, (name, known) in chosen.items()
-            if name not in known
-        ]
-        numbers = {"size": (size, int), "stride": (stride, int), "context": (context, (int, float))}
-        problems += [
-            f"{what} is {value!r}, want a number above 0"
-            for what, (value, kind) in numbers.items()
-            if isinstance(value, bool) or not isinstance(value, kind) or not value > 0
-        ]
-        if problems:
-            raise all_problems("pose input", problems)
         self.network, self.device = network, torch.device(device)
         self.flip_index = np.array(flip_index, dtype=np.int64)
-        self.size, self.stride, self.context = size, stride, context
-        self.grey, self.flip_test, self.untrained = grey, flip_test, list(untrained)
-        self._crop, self._normalise = CROPS[crop], NORMALISATIONS[normalisation]
-        self._decoder = DECODERS[decoder]
+        self.size, self.stride, self.context = pose_input.size, pose_input.stride, pose_input.context
+        self.grey, self.flip_test, self.untrained = pose_input.grey, flip_test, list(untrained)
+        self._crop, self._normalise = CROPS[pose_input.crop], NORMALISATIONS[pose_input.normalisation]
+        self._decoder = DECODERS[pose_input.decoder]
 
     def with_options(self, *, context: float | None = None, flip_test: bool | None = None) -> TopDownPose:
         """The same network, run with other options; None keeps an option.
