@@ -73,6 +73,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--detector-weights", type=Path, help="file to take the detector's weights from")
     parser.add_argument(
+        "--box-category", help="of a .json of boxes only this category: its number, or its name in the file"
+    )
+    parser.add_argument(
         "--strict",
         action="store_true",
         help="fail rather than take the embedded weights where the published ones cannot be had",
@@ -95,6 +98,7 @@ def load_chosen(arguments: argparse.Namespace) -> Model:
             weights=arguments.weights,
             detector=arguments.detector,
             detector_weights=arguments.detector_weights,
+            box_category=_number_or_word(arguments.box_category),
             allow_embedded=False if arguments.strict else None,
         )
     for one in caught:
@@ -186,7 +190,7 @@ def _predict_one(
         path,
         max_individuals=arguments.max_individuals,
         bbox_threshold=arguments.bbox_threshold,
-        detect_every=_detect_every(arguments.detect_every),
+        detect_every=_number_or_word(arguments.detect_every),
         batch_size=arguments.batch_size,
         allow_truncated=arguments.allow_truncated,
         progress=not arguments.quiet,
@@ -200,8 +204,8 @@ def _predict_one(
         print(f"  {file}")
 
 
-def _detect_every(text: str | None) -> int | str | None:
-    """The number that was given, or the word, which `predict` checks."""
+def _number_or_word(text: str | None) -> int | str | None:
+    """The number that was given, or the word, which the library checks."""
     return int(text) if text is not None and text.isdecimal() else text
 
 

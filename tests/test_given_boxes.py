@@ -11,6 +11,7 @@ from fakes import fake_model, square_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
+import zoo
 from superset_vocab import InputError
 from zoo.given_boxes import CocoBoxes, WholeFrame
 
@@ -200,3 +201,14 @@ def test_the_whole_frame_is_one_box():
     assert high.bbox_xywh.tolist() == [[0, 0, 40, 50]]
     assert wide.confidence.tolist() == [1]
     assert WholeFrame()([]) == []
+
+
+def test_a_model_takes_the_boxes_of_one_category(tmp_path: Path) -> None:
+    boxes = write(tmp_path, [result(0, (10, 20, 30, 40), 0.8, 3), result(0, (50, 30, 20, 20), 0.9, 7)])
+    image = np.zeros((96, 128, 3), np.uint8)
+    for category, wanted in ((None, 2), (7, 1), (5, 0)):
+        model = zoo.load("superanimal_topviewmouse", "compact", detector=str(boxes), box_category=category)
+        given_boxes = model.detector.run(())([image])[0]
+        assert len(given_boxes.bbox_xywh) == wanted
+    with pytest.raises(InputError, match=r"box_category has no effect unless detector= is a \.json file"):
+        zoo.load("superanimal_topviewmouse", "compact", box_category=7)

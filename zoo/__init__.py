@@ -56,6 +56,7 @@ def load(
     weights: str | PathLike[str] | None = None,
     detector: str | None = None,
     detector_weights: str | PathLike[str] | None = None,
+    box_category: int | str | None = None,
     allow_embedded: bool | None = None,
 ) -> Model:
     """Load a published model, or one of your own from its folder, ready to predict.
@@ -73,6 +74,8 @@ def load(
         detector: One of the model's detectors by name; "none" takes the whole frame for one animal's box;
             a .json file gives the boxes (COCO results). None takes the model's default.
         detector_weights: File to take the detector's weights from.
+        box_category: Of a .json file of boxes only those of this category_id, or of this name in the
+            categories of the file; None takes all.
         allow_embedded: Whether embedded weights may stand in for published ones. None allows it unless
             the environment variable ZOO_STRICT is 1.
 
@@ -95,7 +98,7 @@ def load(
 
     files = [None if path is None else Path(path) for path in (weights, detector_weights)]
     return load_model(
-        Request(str(name), variant, device, files[0], detector, files[1], allow_embedded, folder_spec=spec)
+        Request(str(name), variant, device, files[0], detector, files[1], allow_embedded, spec, box_category)
     )
 
 

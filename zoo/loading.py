@@ -54,8 +54,13 @@ class Request:
     detector_weights: Path | None = None
     allow_embedded: bool | None = None
     folder_spec: ModelSpec | None = None
+    box_category: int | str | None = None
 
     def __post_init__(self) -> None:
+        if self.box_category is not None and not _boxes_file(self):
+            raise InputError(
+                "box_category has no effect unless detector= is a .json file of boxes; leave one out"
+            )
         spec = self.folder_spec
         if spec is not None and self.variant not in (None, spec.variant):
             raise InputError(f"{self.name}: is the variant {spec.variant!r}, not {self.variant!r}")
@@ -280,7 +285,7 @@ def _load_detector(
         assert request.detector is not None
         if request.detector == _NONE:
             return "whole_frame", WholeFrame()
-        return "given_boxes", CocoBoxes.from_file(Path(request.detector))
+        return "given_boxes", CocoBoxes.from_file(Path(request.detector), category=request.box_category)
     network, make = build_detector(part.spec)
     weights["detector"] = part.provenance()
     return part.name, make(_filled(network, part, "detector", device), device)
