@@ -23,10 +23,10 @@ def build(context: AppContext, source: TryTab) -> None:
         "The images of the last prediction. Drag a point, click an empty place to set a missing one, "
         "press Delete to remove it; arrow keys move it by a pixel, n and p choose the next and the previous."
     )
-    with gr.Row():
-        back = gr.Button("Previous picture", elem_id="correct-back")
+    with gr.Row(elem_classes="pager"):
+        back = gr.Button("Previous", elem_id="correct-back")
         which = gr.Markdown("No pictures yet: predict on images in the tab Try.", elem_id="correct-which")
-        on = gr.Button("Next picture", elem_id="correct-next")
+        on = gr.Button("Next", elem_id="correct-next")
     canvas = editor("Keypoints")
     with gr.Row():
         form = gr.Radio(list(FORMATS), value="superset COCO", label="Labels as")
@@ -34,7 +34,7 @@ def build(context: AppContext, source: TryTab) -> None:
             0, 1, value=0.3, step=0.05, label="Leave out untouched points below this confidence"
         )
         save = gr.Button("Make the download", variant="primary", elem_id="correct-save")
-    download = gr.File(label="Corrected labels", visible=False, elem_id="correct-file")
+    download = gr.File(label="Corrected labels", visible=False, interactive=False, elem_id="correct-file")
 
     def show(pictures: list[dict[str, Any]], index: int) -> tuple[int, str, dict[str, Any] | None]:
         if not pictures:
