@@ -127,7 +127,10 @@ def make_bundle(
         on_problem="drop" if leave_out else "refuse",
         max_images=_MAX_IMAGES,
         progress=True,
-        **card,
+        contact=card["contact"],
+        licence=card["licence"],
+        citation=card["citation"],
+        summary=card["summary"],
     )
     prompts = Prompts(interactive=False, say=lambda _: None)
     refused, warnings = "", []

@@ -37,10 +37,10 @@ def build(context: AppContext, source: TryTab) -> CorrectTab:
         "The images of the last prediction. Drag a point, click an empty place to set a missing one, "
         "press Delete to remove it; arrow keys move it by a pixel, n and p choose the next and the previous."
     )
-    with gr.Row():
-        back = gr.Button("Previous picture", elem_id="correct-back")
+    with gr.Row(elem_classes="pager"):
+        back = gr.Button("Previous", elem_id="correct-back")
         which = gr.Markdown("No pictures yet: predict on images in the tab Try.", elem_id="correct-which")
-        on = gr.Button("Next picture", elem_id="correct-next")
+        on = gr.Button("Next", elem_id="correct-next")
     canvas = editor("Keypoints")
     with gr.Row():
         form = gr.Radio(list(FORMATS), value="superset COCO", label="Labels as")
@@ -49,7 +49,7 @@ def build(context: AppContext, source: TryTab) -> CorrectTab:
         )
         save = gr.Button("Make the download", variant="primary", elem_id="correct-save")
         tune = gr.Button("Fine-tune on these", elem_id="correct-tune")
-    download = gr.File(label="Corrected labels", visible=False, elem_id="correct-file")
+    download = gr.File(label="Corrected labels", visible=False, interactive=False, elem_id="correct-file")
 
     def show(pictures: list[dict[str, Any]], index: int) -> tuple[int, str, dict[str, Any] | None]:
         if not pictures:
@@ -74,7 +74,7 @@ def build(context: AppContext, source: TryTab) -> CorrectTab:
             raise refuse(error) from error
         return gr.update(value=str(path), visible=True)
 
-    private = {"api_visibility": "private"}
+    private: dict[str, Any] = {"api_visibility": "private"}
     source.finished.success(show, [source.labels, place], [place, which, canvas], **private)
     back.click(lambda p, i: show(p, i - 1), [source.labels, place], [place, which, canvas], **private)
     on.click(lambda p, i: show(p, i + 1), [source.labels, place], [place, which, canvas], **private)
@@ -98,7 +98,7 @@ def write_labels(pictures: list[dict[str, Any]], folder: Path, form: str, cutoff
     Raises:
         InputError: If there is nothing to write.
     """
-    from converters.dataset import write_superset
+    from converters import write_labels as write_foreign
     from superset_vocab import LabelSet, Source, load_vocabulary
     from superset_vocab.provenance import operation
 
@@ -116,10 +116,5 @@ def write_labels(pictures: list[dict[str, Any]], folder: Path, form: str, cutoff
         operations=(operation("correct_by_hand", cutoff=cutoff),),
     )
     target = folder / "corrected"
-    if form == "coco":
-        write_superset(labels, target)
-    else:
-        from converters.writers import write_labels as write_foreign
-
-        write_foreign(labels, target, form)
+    write_foreign(labels, target, format=form)
     return Path(shutil.make_archive(str(folder / "corrected"), "zip", folder, "corrected"))

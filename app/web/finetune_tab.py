@@ -208,7 +208,7 @@ def read_curve(folder: Path) -> pd.DataFrame:
         rows = pd.read_csv(folder / LOG, usecols=["step", "loss"])
     except (FileNotFoundError, ValueError):  # not begun, or no whole line yet
         return _NO_CURVE
-    return rows.apply(pd.to_numeric, errors="coerce").dropna()
+    return pd.DataFrame({name: pd.to_numeric(rows[name], errors="coerce") for name in rows}).dropna()
 
 
 def summary(message: dict[str, Any]) -> str:

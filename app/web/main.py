@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import gradio as gr
+from gradio.themes import Base, Default
 
 from app.web import annotate_tab, contribute_tab, correct_tab, finetune_tab, models_tab, try_tab
 from app.web.context import AppContext, session
@@ -15,6 +17,18 @@ _CSS = """
 .gradio-container { max-width: 1280px !important; margin: 0 auto; }
 footer { display: none !important; }
 button { min-height: 40px; }
+/* Pictures whole, one below the other where there is no room; captions beside a picture, not on it. */
+#try-gallery .grid-wrap { max-height: none !important; height: auto !important; }
+#try-gallery .gallery-item, #try-gallery .thumbnail-lg { aspect-ratio: auto; height: auto; }
+#try-gallery .gallery-item img { height: auto; max-height: 70vh; object-fit: contain; }
+#try-gallery, #try-plot { padding-top: 32px; }
+#models-card { overflow-wrap: anywhere; }
+#models-card pre, #models-card table { display: block; max-width: 100%; overflow-x: auto; }
+@media (max-width: 700px) {
+  .gradio-container { padding: 8px !important; }
+  .pager { flex-wrap: nowrap !important; align-items: center; }
+  .pager > * { min-width: 0 !important; }
+}
 """
 # Nothing may come from another host: not by us, not by a component, not by a card's Markdown.
 _POLICY = (
@@ -22,6 +36,21 @@ _POLICY = (
     "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "connect-src 'self' ws: wss:; worker-src 'self' blob:; frame-ancestors *"
 )
+
+
+def _theme() -> Base:
+    """Gradio's own, with the machine's fonts, and accents dark enough to be read (4.5:1 and more)."""
+    theme = Default(
+        font=["system-ui", "-apple-system", "Segoe UI", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    )
+    return theme.set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
+        button_primary_border_color="*primary_700",
+        color_accent="*primary_700",
+    )
 
 
 def build(context: AppContext) -> gr.Blocks:
@@ -72,11 +101,14 @@ def serve(
         on_ready: Called with the page's address once it answers.
     """
     settings.root.mkdir(parents=True, exist_ok=True)
+    # Gradio's copies of uploads go when ours go. Results are served from the visitor's folder, whose name
+    # nobody can guess: without a second copy that would stay when the visitor has left.
+    os.environ["GRADIO_TEMP_DIR"] = str(settings.root / "uploads")
+    gr.set_static_paths([settings.root])
     context = AppContext.start(settings)
     page = build(context)
     # As many as may wait, one at work, and room for the short ones beside them.
     page.queue(default_concurrency_limit=4, max_size=settings.max_waiting + 60)
-    font = ["system-ui", "-apple-system", "Segoe UI", "sans-serif"]
     try:
         _, address, _ = page.launch(
             server_name=host,
@@ -87,7 +119,7 @@ def serve(
             share=False,
             footer_links=[],
             max_file_size=settings.max_upload_mib * MIB,
-            theme=gr.themes.Default(font=font, font_mono=["ui-monospace", "monospace"]),
+            theme=_theme(),
             css=_CSS,
             ssr_mode=False,
             enable_monitoring=False,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from zoo.catalogue import ModelSpec, list_models
@@ -17,7 +19,7 @@ def build() -> None:
     )
     card = gr.Markdown(describe(specs[first]), elem_id="models-card")
 
-    def show(name: str) -> tuple[gr.File, str]:
+    def show(name: str) -> tuple[dict[str, Any], str]:
         path = _weights(specs[name])
         return gr.update(value=path, visible=path is not None), describe(specs[name])
 

@@ -95,11 +95,26 @@ def build(context: AppContext) -> TryTab:
             status = gr.Markdown("Upload something, or take an example.", elem_id="try-status")
             video = gr.Video(label="Labelled video", visible=False, elem_id="try-video")
             gallery = gr.Gallery(
-                label="Labelled images", visible=False, columns=2, object_fit="contain", elem_id="try-gallery"
+                label="Labelled images",
+                visible=False,
+                columns=2,
+                object_fit="contain",
+                interactive=False,
+                elem_id="try-gallery",
             )
-            plot = gr.Image(label="Confidence of each keypoint", visible=False, elem_id="try-plot")
+            plot = gr.Image(
+                label="Confidence of each keypoint",
+                visible=False,
+                interactive=False,
+                buttons=["download", "fullscreen"],
+                elem_id="try-plot",
+            )
             files = gr.File(
-                label="Tables to download", visible=False, file_count="multiple", elem_id="try-files"
+                label="Tables to download",
+                visible=False,
+                interactive=False,
+                file_count="multiple",
+                elem_id="try-files",
             )
 
     def choose_model(name: str, own: dict[str, str]) -> Any:
@@ -151,11 +166,16 @@ def build(context: AppContext) -> TryTab:
     def describe(model: str, variant: str, own: dict[str, str]) -> str:
         return _OWN if model in own else licence_line(model, variant)
 
+    def remember(request: gr.Request, paths: list[str] | None) -> None:
+        context.visitor(request).uploads.update(Path(path) for path in paths or [])
+
     def cancel(request: gr.Request) -> str:
         return "Cancelled." if context.worker.cancel(session(request)) else "Nothing is running."
 
     model.change(choose_model, [model, own], [variant, licence], api_visibility="private")
     variant.change(describe, [model, variant, own], licence, api_visibility="private")
+    # From now on the files are somebody's, and go with them; examples stay.
+    upload.upload(remember, upload, None, queue=False, show_progress="hidden", api_name="remember")
     event = run.click(
         predict,
         [upload, model, variant, cutoff, individuals, smoothing, own],
@@ -201,7 +221,7 @@ def licence_line(model: str, variant: str | None) -> str:
     return f"{spec.summary}. It {where}. Licence: {spec.licence}."
 
 
-def _examples(context: AppContext, upload: gr.File) -> gr.Examples | None:
+def _examples(context: AppContext, upload: gr.File) -> Any:
     """The host's example files, to be taken with a click."""
     if context.settings.examples is None:
         return None

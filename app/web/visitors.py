@@ -30,10 +30,12 @@ class Visitor:
     Attributes:
         folder: Where their files are.
         seen: When they last asked for something, in seconds of `time.monotonic`.
+        uploads: What they uploaded; Gradio gives equal files of two visitors one place.
     """
 
     folder: Path
     seen: float = field(default_factory=time.monotonic)
+    uploads: set[Path] = field(default_factory=set)
 
     def new_folder(self, what: str) -> Path:
         """A new empty folder for one job."""
@@ -74,8 +76,11 @@ class Visitors:
         """Remove a visitor's files."""
         with self._lock:
             visitor = self._known.pop(session, None)
+            shared = set().union(*(other.uploads for other in self._known.values()))
         if visitor is not None:
             shutil.rmtree(visitor.folder, ignore_errors=True)
+            for path in visitor.uploads - shared:
+                path.unlink(missing_ok=True)
             _LOG.info("a visitor left; %d here", len(self._known))
 
     def forget_all(self) -> None:

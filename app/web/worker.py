@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from app.web.settings import Settings
@@ -83,7 +84,7 @@ class Worker:
         self._settings = settings
         self._jobs = jobs
         self._line: list[_Ticket] = []
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
     @property
@@ -191,12 +192,12 @@ class Worker:
             self.close()
             context = multiprocessing.get_context("spawn")
             ours, theirs = context.Pipe()
-            self._process = context.Process(
+            process = context.Process(
                 target=_serve, args=(theirs, self._jobs), daemon=True, name="zoo-app-worker"
             )
-            self._process.start()
+            process.start()
             theirs.close()
-            self._pipe = ours
+            self._process, self._pipe = process, ours
         return self._pipe
 
 

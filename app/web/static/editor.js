@@ -34,6 +34,8 @@ function load(value) {
   who = 0;
   chosen = 0;
   image = null;
+  // On a phone the picture's shape is the canvas's.
+  ui.canvas.style.setProperty("--shape", value ? `${value.size[0]} / ${value.size[1]}` : "1");
   if (!value) {
     say("no picture yet");
     list();
