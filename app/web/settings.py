@@ -50,6 +50,11 @@ class Settings:
     pool: Path | None = None
     annotations: Path | None = None
 
+    @property
+    def uploads(self) -> Path:
+        """Where Gradio puts what visitors upload."""
+        return self.root / "uploads"
+
     def __post_init__(self) -> None:
         problems = [
             f"{name} is {value}, want a number above 0"
