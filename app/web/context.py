@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.web.settings import Settings
@@ -44,6 +46,14 @@ class AppContext:
     def visitor(self, request: gr.Request) -> Visitor:
         """Who asks."""
         return self.visitors.of(session(request))
+
+    def offered(self, path: Path) -> Path:
+        """A copy of a file of the host's that visitors may fetch, so that they learn no other path."""
+        copy = self.settings.root / "offered" / path.name
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        return copy
 
     def close(self) -> None:
         """End the worker and remove every visitor's files."""

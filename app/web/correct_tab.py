@@ -78,7 +78,15 @@ def build(context: AppContext, source: TryTab) -> CorrectTab:
     source.finished.success(show, [source.labels, place], [place, which, canvas], **private)
     back.click(lambda p, i: show(p, i - 1), [source.labels, place], [place, which, canvas], **private)
     on.click(lambda p, i: show(p, i + 1), [source.labels, place], [place, which, canvas], **private)
-    canvas.input(edited, [source.labels, place], source.labels, show_progress="hidden", **private)
+    # Edits come faster than answers: the last one holds all, and must not be dropped as a repetition.
+    canvas.input(
+        edited,
+        [source.labels, place],
+        source.labels,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        **private,
+    )
     save.click(pack, [source.labels, form, cutoff], download, **private)
     return CorrectTab(tune, cutoff)
 

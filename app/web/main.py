@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 
 import gradio as gr
@@ -21,11 +22,14 @@ button { min-height: 40px; }
 #try-gallery .grid-wrap { max-height: none !important; height: auto !important; }
 #try-gallery .gallery-item, #try-gallery .thumbnail-lg { aspect-ratio: auto; height: auto; }
 #try-gallery .gallery-item img { height: auto; max-height: 70vh; object-fit: contain; }
+/* The accent of the light page is too dark on the dark one. */
+.dark { --color-accent: #fb923c; }
+.dark .tab-container button.selected { color: #fb923c; }
 #try-gallery, #try-plot { padding-top: 32px; }
 #models-card { overflow-wrap: anywhere; }
-#models-card pre, #models-card table { display: block; max-width: 100%; overflow-x: auto; }
 @media (max-width: 700px) {
   .gradio-container { padding: 8px !important; }
+  #models-card code { white-space: pre-wrap !important; overflow-wrap: anywhere; }
   .pager { flex-wrap: nowrap !important; align-items: center; }
   .pager > * { min-width: 0 !important; }
 }
@@ -75,7 +79,7 @@ def build(context: AppContext) -> gr.Blocks:
                 with gr.Tab("Annotate", id="annotate"):
                     annotate_tab.build(context)
             with gr.Tab("Models", id="models"):
-                models_tab.build()
+                models_tab.build(context)
 
         def leave(request: gr.Request) -> None:
             context.worker.cancel(session(request))
@@ -103,7 +107,7 @@ def serve(
     settings.root.mkdir(parents=True, exist_ok=True)
     # Gradio's copies of uploads go when ours go. Results are served from the visitor's folder, whose name
     # nobody can guess: without a second copy that would stay when the visitor has left.
-    os.environ["GRADIO_TEMP_DIR"] = str(settings.root / "uploads")
+    os.environ["GRADIO_TEMP_DIR"] = str(settings.uploads)
     gr.set_static_paths([settings.root])
     context = AppContext.start(settings)
     page = build(context)
@@ -134,7 +138,8 @@ def serve(
 
 
 def _add_policy(page: gr.Blocks) -> None:
-    """Tell browsers to load nothing from elsewhere."""
+    """Tell browsers to load nothing from elsewhere, and load nothing from elsewhere for them."""
+    from starlette.responses import PlainTextResponse
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     inner: ASGIApp = page.app.router
@@ -150,6 +155,10 @@ def _add_policy(page: gr.Blocks) -> None:
                 ]
             await send(message)
 
+        # Gradio would fetch what an address in the place of a file names, for anybody.
+        if re.match(r"/gradio_api/file=\s*https?:", scope.get("path", ""), re.IGNORECASE):
+            await PlainTextResponse("No such file", 404)(scope, receive, send)
+            return
         await inner(scope, receive, sending if scope["type"] == "http" else send)
 
     page.app.router = with_policy  # type: ignore[assignment]

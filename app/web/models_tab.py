@@ -6,21 +6,26 @@ from typing import Any
 
 import gradio as gr
 
+from app.web.context import AppContext
 from zoo.catalogue import ModelSpec, list_models
 
 
-def build() -> None:
+def build(context: AppContext) -> None:
     """Add the tab's contents to the page that is being built."""
     specs = {spec.full_name: spec for spec in list_models()}
+
+    def weights_of(spec: ModelSpec) -> str | None:
+        return str(context.offered(spec.pose.weights.path)) if spec.embedded else None
+
     first = next(name for name, spec in specs.items() if spec.embedded)
     choice = gr.Dropdown(list(specs), value=first, label="Model", elem_id="models-choice")
     weights = gr.File(
-        label="Weights", value=_weights(specs[first]), interactive=False, elem_id="models-weights"
+        label="Weights", value=weights_of(specs[first]), interactive=False, elem_id="models-weights"
     )
     card = gr.Markdown(describe(specs[first]), elem_id="models-card")
 
     def show(name: str) -> tuple[dict[str, Any], str]:
-        path = _weights(specs[name])
+        path = weights_of(specs[name])
         return gr.update(value=path, visible=path is not None), describe(specs[name])
 
     choice.change(show, choice, [weights, card], api_visibility="private")
@@ -48,7 +53,3 @@ def _without_metadata(card: str) -> str:
     if not card.startswith("---\n"):
         return card
     return card.split("\n---\n", 1)[-1]
-
-
-def _weights(spec: ModelSpec) -> str | None:
-    return str(spec.pose.weights.path) if spec.embedded else None

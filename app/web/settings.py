@@ -61,6 +61,11 @@ class Settings:
     pool_vocabulary: str = "superanimal_topviewmouse"
     pool_keypoints: tuple[str, ...] = ()
 
+    @property
+    def uploads(self) -> Path:
+        """Where Gradio puts what visitors upload."""
+        return self.root / "uploads"
+
     def __post_init__(self) -> None:
         problems = [
             f"{name} is {value}, want a number above 0"

@@ -167,7 +167,9 @@ def build(context: AppContext) -> TryTab:
         return _OWN if model in own else licence_line(model, variant)
 
     def remember(request: gr.Request, paths: list[str] | None) -> None:
-        context.visitor(request).uploads.update(Path(path) for path in paths or [])
+        inside = context.settings.uploads
+        found = {Path(path) for path in paths or []}
+        context.visitor(request).uploads |= {path for path in found if path.is_relative_to(inside)}
 
     def cancel(request: gr.Request) -> str:
         return "Cancelled." if context.worker.cancel(session(request)) else "Nothing is running."
@@ -229,4 +231,4 @@ def _examples(context: AppContext, upload: gr.File) -> Any:
     files = sorted(p for p in context.settings.examples.iterdir() if p.suffix.lower() in known)
     if not files:
         return None
-    return gr.Examples([[[str(path)]] for path in files], inputs=[upload], label="Examples")
+    return gr.Examples([[[str(context.offered(path))]] for path in files], inputs=[upload], label="Examples")

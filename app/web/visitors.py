@@ -81,7 +81,15 @@ class Visitors:
             shutil.rmtree(visitor.folder, ignore_errors=True)
             for path in visitor.uploads - shared:
                 path.unlink(missing_ok=True)
+            self._sweep()
             _LOG.info("a visitor left; %d here", len(self._known))
+
+    def _sweep(self) -> None:
+        """Remove the empty files that Gradio makes for every upload that it hands on, and forgets."""
+        old = time.time() - 60
+        for path in self._settings.uploads.glob("tmp*"):
+            if path.is_file() and path.stat().st_size == 0 and path.stat().st_mtime < old:
+                path.unlink(missing_ok=True)
 
     def forget_all(self) -> None:
         """Remove everybody's files; when the app ends."""
