@@ -1,0 +1,144 @@
+"""The worker process: its line, cancelling, crashes, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import web_jobs
+
+from app.web.settings import Settings
+from app.web.worker import Finished, JobLostError, Progress, Waiting, Worker
+from superset_vocab import InputError
+
+Said = list[Waiting | Progress | Finished]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("root")
+
+
+@pytest.fixture
+def worker(root: Path) -> Iterator[Worker]:
+    made = Worker(Settings(root=root, max_waiting=2, max_job_seconds=20), web_jobs.__name__)
+    yield made
+    made.close()
+
+
+async def do(worker: Worker, session: str, job: str, said: Said | None = None, **arguments: Any) -> Any:
+    """A job's result; everything that was said goes into `said`."""
+    said = [] if said is None else said
+    async for message in worker.run(session, job, arguments):
+        said.append(message)
+    assert isinstance(said[-1], Finished)
+    return said[-1].result
+
+
+async def until_in_line(worker: Worker, n: int) -> None:
+    while worker.waiting < n:
+        await asyncio.sleep(0.01)
+
+
+def test_jobs_come_in_order_one_at_a_time_in_one_process(worker: Worker, tmp_path: Path) -> None:
+    file, go = tmp_path / "words", tmp_path / "go"
+
+    async def all_of_them() -> list[Any]:
+        first = asyncio.create_task(do(worker, "a", "wait_for", file=str(go)))
+        await until_in_line(worker, 1)
+        said: Said = []
+        second = asyncio.create_task(do(worker, "b", "note", said, file=str(file), word="b"))
+        await until_in_line(worker, 2)
+        third = asyncio.create_task(do(worker, "c", "note", file=str(file), word="c"))
+        await until_in_line(worker, 3)
+        assert not file.exists()
+        go.touch()
+        results = await asyncio.gather(first, second, third)
+        assert Waiting(1) in said
+        return results
+
+    results = asyncio.run(all_of_them())
+    assert file.read_text().split() == ["b", "c"]
+    assert len({result["process"] for result in results}) == 1
+    assert worker.waiting == 0
+
+
+def test_a_visitor_has_one_job_and_the_line_has_an_end(worker: Worker, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+
+    async def crowd() -> None:
+        tasks = []
+        for n, session in enumerate("abc", 1):  # one at work, two waiting
+            tasks.append(asyncio.create_task(do(worker, session, "wait_for", file=str(go))))
+            await until_in_line(worker, n)
+        with pytest.raises(InputError, match="you have a job under way; wait for it or cancel it first"):
+            await do(worker, "a", "refuse", text="never")
+        with pytest.raises(InputError, match="2 visitors are waiting already; please come back in a while"):
+            await do(worker, "d", "refuse", text="never")
+        go.touch()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(crowd())
+    assert asyncio.run(do(worker, "d", "sleep", seconds=0)) == {"slept": 0}
+
+
+def test_cancelling_ends_the_work_and_the_next_job_works(worker: Worker, tmp_path: Path) -> None:
+    async def cancelled() -> None:
+        task = asyncio.create_task(do(worker, "a", "sleep", seconds=600))
+        await until_in_line(worker, 1)
+        while worker._process is None:
+            await asyncio.sleep(0.01)
+        process = worker._process
+        waiting = asyncio.create_task(do(worker, "b", "sleep", seconds=0))
+        left = asyncio.create_task(do(worker, "c", "note", file=str(tmp_path / "never"), word="c"))
+        await until_in_line(worker, 3)
+        assert worker.cancel("c")
+        assert worker.cancel("a")
+        assert not worker.cancel("nobody")
+        for one in (task, left):
+            with pytest.raises(InputError, match="^cancelled$"):
+                await one
+        assert not process.is_alive()
+        assert await waiting == {"slept": 0}
+
+    asyncio.run(cancelled())
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("job", ["die", "fail"])
+def test_a_crash_is_said_and_the_worker_goes_on(worker: Worker, job: str) -> None:
+    with pytest.raises(JobLostError):
+        asyncio.run(do(worker, "a", job))
+    assert asyncio.run(do(worker, "a", "sleep", seconds=0)) == {"slept": 0}
+
+
+def test_a_refusal_keeps_its_words_and_its_process(worker: Worker, tmp_path: Path) -> None:
+    file = str(tmp_path / "words")
+    before = asyncio.run(do(worker, "a", "note", file=file, word="before"))
+    with pytest.raises(InputError, match="^the 3 frames are no frames$"):
+        asyncio.run(do(worker, "a", "refuse", text="the 3 frames are no frames"))
+    after = asyncio.run(do(worker, "a", "note", file=file, word="after"))
+    assert before["process"] == after["process"]
+
+
+def test_progress_bars_are_heard_even_where_they_are_switched_off(worker: Worker) -> None:
+    said: Said = []
+    assert asyncio.run(do(worker, "a", "count", said, n=8)) == {"n": 8}
+    heard = [m for m in said if isinstance(m, Progress) and m.what == "counting"]
+    assert heard
+    assert {m.total for m in heard} == {8}
+    done = [m.done for m in heard]
+    assert done == sorted(done)
+    assert done[-1] >= 6
+
+
+def test_a_job_that_takes_too_long_is_ended(root: Path) -> None:
+    worker = Worker(Settings(root=root, max_job_seconds=0.5), web_jobs.__name__)
+    try:
+        with pytest.raises(InputError, match="longer than the 0 minutes that a job may take here; use less"):
+            asyncio.run(do(worker, "a", "sleep", seconds=600))
+    finally:
+        worker.close()

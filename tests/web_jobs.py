@@ -1,0 +1,54 @@
+"""Jobs for the tests of the worker process."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from superset_vocab.errors import InputError
+
+
+def note(file: str, word: str) -> dict[str, Any]:
+    """Append a word to a file."""
+    with Path(file).open("a") as out:
+        out.write(f"{word}\n")
+    return {"word": word, "process": os.getpid()}
+
+
+def sleep(seconds: float) -> dict[str, Any]:
+    """Take a while."""
+    time.sleep(seconds)
+    return {"slept": seconds}
+
+
+def wait_for(file: str) -> dict[str, Any]:
+    """Wait until a file is there."""
+    while not Path(file).exists():
+        time.sleep(0.02)
+    return {"process": os.getpid()}
+
+
+def count(n: int) -> dict[str, Any]:
+    """Show a progress bar."""
+    from tqdm import tqdm
+
+    for _ in tqdm(range(n), "counting", disable=True):
+        time.sleep(0.15)
+    return {"n": n}
+
+
+def refuse(text: str) -> dict[str, Any]:
+    """Not like the input."""
+    raise InputError(text)
+
+
+def die() -> dict[str, Any]:
+    """End without a word, as after an error in native code."""
+    os._exit(9)
+
+
+def fail() -> dict[str, Any]:
+    """An error of the program."""
+    raise ZeroDivisionError("not foreseen")
