@@ -99,7 +99,7 @@ def test_cancelling_ends_the_work_and_the_next_job_works(worker: Worker, tmp_pat
         assert worker.cancel("a")
         assert not worker.cancel("nobody")
         for one in (task, left):
-            with pytest.raises(InputError, match="^cancelled$"):
+            with pytest.raises(InputError, match=r"^cancelled$"):
                 await one
         assert not process.is_alive()
         assert await waiting == {"slept": 0}
@@ -118,7 +118,7 @@ def test_a_crash_is_said_and_the_worker_goes_on(worker: Worker, job: str) -> Non
 def test_a_refusal_keeps_its_words_and_its_process(worker: Worker, tmp_path: Path) -> None:
     file = str(tmp_path / "words")
     before = asyncio.run(do(worker, "a", "note", file=file, word="before"))
-    with pytest.raises(InputError, match="^the 3 frames are no frames$"):
+    with pytest.raises(InputError, match=r"^the 3 frames are no frames$"):
         asyncio.run(do(worker, "a", "refuse", text="the 3 frames are no frames"))
     after = asyncio.run(do(worker, "a", "note", file=file, word="after"))
     assert before["process"] == after["process"]
