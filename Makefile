@@ -1,4 +1,5 @@
 # make demo   poses on a video with the embedded weights, from a clean clone
+# make app    the demo in a browser, from a clean clone (ARGS='--port 8000 --examples FOLDER')
 # make test   all tests
 # make check  lint, types, import layers
 # make bench  speed, memory and accuracy figures (docs/experiments.md says what they mean)
@@ -11,9 +12,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 MMDET := onedl-mmcv onedl-mmdetection terminaltables shapely six
 # Seconds, not minutes, matter in a demo: it installs what inference needs, the tests install the rest.
 BASE := $(VENV)/.base-ready
+APP := $(VENV)/.app-ready
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check bench mouse quadruped clean
+.PHONY: setup demo app test check bench mouse quadruped clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,13 +30,20 @@ $(BASE): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable .
 	@touch $@
 
+$(APP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable ".[app]"
+	@touch $@ $(BASE)
+
 $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable ".[train,sleap,smooth,app,dev]"
 	$(PIP) --no-deps $(MMDET)
-	@touch $@ $(BASE)
+	@touch $@ $(BASE) $(APP)
 
 demo: $(BASE)
 	$(BIN)/zoo demo --out demo
+
+app: $(APP)
+	$(BIN)/zoo app $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -182,3 +182,15 @@ def test_individuals_that_never_occur(tmp_path: Path) -> None:
     assert isinstance(table, pd.DataFrame)
     assert table.shape == (3, K * 3)
     assert table.isna().all().all()
+
+
+def test_long_provenance_fits_an_h5(tmp_path: Path) -> None:
+    """HDF5 attributes end at 64 KiB; a smoother's parameters for many keypoints do not."""
+    predictions = predictions_of(3, 2)
+    about = {
+        **predictions.provenance,
+        "operations": [{"name": f"smooth {i}", "q": i / 7} for i in range(4000)],
+    }
+    write_dlc_h5(replace(predictions, provenance=about), tmp_path / "a.h5")
+    assert read_h5_provenance(tmp_path / "a.h5") == about
+    assert len(pd.read_hdf(tmp_path / "a.h5")) == 3

@@ -46,7 +46,8 @@ class Page:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 700}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get(f"{self.address}/?__theme={theme}")
-        self.until(lambda: self.all("#try-upload input[type=file]"))
+        self.until(lambda: self.all("#try-upload input[type=file]") and self.all("#try-run"))
+        self.until(lambda: len(self.all("#try-upload ~ *, label")) > 4)
 
     def until(self, what: Callable[[], Any], seconds: float = 60) -> Any:
         ignored = (webdriver_errors.StaleElementReferenceException, webdriver_errors.NoSuchElementException)

@@ -123,6 +123,9 @@ def write_dlc_h5(predictions: Predictions, path: Path) -> None:
     write_h5_tables(_tables(predictions), predictions.provenance, path)
 
 
+_ATTRIBUTE_LIMIT = 60_000  # bytes; HDF5 takes 64 KiB for all attributes of a node
+
+
 def write_h5_tables(pieces: Iterable[pd.DataFrame], provenance: dict[str, Any], path: Path) -> None:
     """Write the pieces of one table, in DeepLabCut's columns, as a DeepLabCut h5 with its provenance."""
     import pandas as pd
@@ -134,7 +137,10 @@ def write_h5_tables(pieces: Iterable[pd.DataFrame], provenance: dict[str, Any], 
                 store.append(H5_KEY, table.astype(np.float64), format="table")
         with tables.open_file(str(temporary), "a") as file:
             text = json.dumps(provenance, ensure_ascii=True)
-            file.get_node(f"/{H5_KEY}")._v_attrs.provenance = text
+            if len(text) < _ATTRIBUTE_LIMIT:
+                file.get_node(f"/{H5_KEY}")._v_attrs.provenance = text
+            else:  # an array of its own, which pandas passes over
+                file.create_array("/", "provenance", np.frombuffer(text.encode(), np.uint8))
 
 
 def read_h5_provenance(path: Path) -> dict[str, Any]:
@@ -147,7 +153,11 @@ def read_h5_provenance(path: Path) -> dict[str, Any]:
 
     try:
         with tables.open_file(str(path), "r") as file:
-            text = str(file.get_node(f"/{H5_KEY}")._v_attrs.provenance)
+            if "/provenance" in file:
+                array: Any = file.get_node("/provenance")
+                text = array.read().tobytes().decode()
+            else:
+                text = str(file.get_node(f"/{H5_KEY}")._v_attrs.provenance)
     except (OSError, AttributeError, tables.HDF5ExtError, tables.NoSuchNodeError) as error:
         raise InputError(f"{path}: no table with provenance, such as `zoo predict` writes") from error
     return json.loads(text)

@@ -36,7 +36,8 @@ def picture_labels(
     Args:
         path: The image.
         vocabulary: Names, colours and bones.
-        keypoints: (N, K, 2) px, NaN where missing; an individual without any is left out.
+        keypoints: (N, K, 2) px, NaN where missing, and what lies outside of the picture counts as
+            missing: no label can be there. An individual without any is left out.
         confidence: (N, K), shown beside the names; None for labels made by hand.
 
     Returns:
@@ -49,7 +50,7 @@ def picture_labels(
     individuals = [
         [
             [round(float(x), 2), round(float(y), 2), round(float(c), 3)]
-            if np.isfinite([x, y]).all()
+            if -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5  # not so for NaN
             else None
             for (x, y), c in zip(points, row, strict=True)
         ]

@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 import gradio as gr
 from gradio.themes import Base, Default
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.web import annotate_tab, contribute_tab, correct_tab, finetune_tab, models_tab, try_tab
 from app.web.context import AppContext, session
@@ -127,8 +130,8 @@ def serve(
             css=_CSS,
             ssr_mode=False,
             enable_monitoring=False,
+            app_kwargs={"middleware": [Middleware(_Policy)]},
         )
-        _add_policy(page)
         if on_ready is not None:
             on_ready(address)
         page.block_thread()
@@ -137,14 +140,13 @@ def serve(
         context.close()
 
 
-def _add_policy(page: gr.Blocks) -> None:
-    """Tell browsers to load nothing from elsewhere, and load nothing from elsewhere for them."""
-    from starlette.responses import PlainTextResponse
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+class _Policy:
+    """Tells browsers to load nothing from elsewhere, and loads nothing from elsewhere for them."""
 
-    inner: ASGIApp = page.app.router
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
-    async def with_policy(scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [
@@ -155,10 +157,10 @@ def _add_policy(page: gr.Blocks) -> None:
                 ]
             await send(message)
 
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
         # Gradio would fetch what an address in the place of a file names, for anybody.
-        if re.match(r"/gradio_api/file=\s*https?:", scope.get("path", ""), re.IGNORECASE):
-            await PlainTextResponse("No such file", 404)(scope, receive, send)
-            return
-        await inner(scope, receive, sending if scope["type"] == "http" else send)
-
-    page.app.router = with_policy  # type: ignore[assignment]
+        elif re.match(r"/gradio_api/file=\s*https?:", scope["path"], re.IGNORECASE):
+            await PlainTextResponse("No such file", 404)(scope, receive, sending)
+        else:
+            await self._app(scope, receive, sending)
