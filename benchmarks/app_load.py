@@ -216,7 +216,8 @@ def is_own(visitor: Visitor, answer: Answer, path: Path) -> bool:
     names = [address.rsplit("/", 1)[-1] for address in answer.files]
     drawn = next(address for address in answer.files if address.endswith(".labelled.png"))
     content = np.frombuffer(visitor.get(drawn).content, np.uint8)
-    same_size = cv2.imdecode(content, cv2.IMREAD_COLOR).shape == cv2.imread(str(path)).shape
+    drawing, original = cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.imread(str(path))
+    same_size = drawing is not None and original is not None and drawing.shape == original.shape
     return len(names) >= 4 and all(name.startswith(path.stem) for name in names) and same_size
 
 

@@ -154,7 +154,7 @@ def read_h5_provenance(path: Path) -> dict[str, Any]:
     try:
         with tables.open_file(str(path), "r") as file:
             if "/provenance" in file:
-                text = file.get_node("/provenance").read().tobytes().decode()
+                text = np.asarray(file.get_node("/provenance")).tobytes().decode()
             else:
                 text = str(file.get_node(f"/{H5_KEY}")._v_attrs.provenance)
     except (OSError, AttributeError, tables.HDF5ExtError, tables.NoSuchNodeError) as error:
