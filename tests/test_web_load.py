@@ -52,7 +52,7 @@ def test_twenty_visitors_at_once_each_get_their_own(app: RunningApp, tmp_path: P
 def test_memory_stays_flat(app: RunningApp, tmp_path: Path) -> None:
     in_a_row(app, tmp_path, 5, 5)  # warm
     (_, server, worker), *_, (_, server_after, worker_after) = in_a_row(app, tmp_path, 40, 40)
-    assert server_after - server < 20
+    assert server_after - server < 4  # 6 where what is known of a closed page stays
     assert worker_after - worker < 60
 
 

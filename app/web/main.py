@@ -87,6 +87,8 @@ def build(context: AppContext) -> gr.Blocks:
         def leave(request: gr.Request) -> None:
             context.worker.cancel(session(request))
             context.visitors.forget(session(request))
+            # Gradio would keep what it knows of a closed page for an hour: 0.15 MiB for every visitor.
+            page.app.state_holder.session_data.pop(session(request), None)
 
         page.unload(leave)
     return page
