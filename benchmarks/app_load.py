@@ -168,7 +168,7 @@ class Visitor:
     def predict(self, upload: dict[str, Any]) -> Answer:
         """Press Predict, wait for the end."""
         start, waited = time.monotonic(), False
-        arguments = [[upload], MODEL, VARIANT, 0.3, 0, "none"]
+        arguments = [[upload], MODEL, VARIANT, 0.3, 0, "none", None]
         message: dict[str, Any] = {}
         for message in self._messages("predict", arguments):
             waited |= "In line" in json.dumps(message)
