@@ -249,7 +249,7 @@ class Pool:
 
     def _contents(self, labeller: str) -> Iterator[dict[str, Any]]:
         """Files of a labeller ("*": of all) for pictures that the pool still has, in this vocabulary."""
-        for path in sorted((self.kept / "labels").glob(f"{labeller}/*.json")):
+        for path in sorted((self.kept / "labels").glob(f"{labeller}/[!.]*.json")):
             content = read_json(path)
             if content["vocabulary"] == self.vocabulary.name and (self.folder / content["picture"]).is_file():
                 yield content
