@@ -18,6 +18,11 @@ from app.web.settings import MIB, Settings
 from superset_vocab.provenance import package_version
 
 _CSS = """
+/* As wide as the window lets it be, and no wider, whatever a tab holds. */
+.gradio-container, .gradio-container > main, .gradio-container .tabs, .gradio-container .tabitem {
+  width: 100%; min-width: 0 !important; max-width: min(1280px, 100vw) !important; box-sizing: border-box;
+}
+.gradio-container .column { min-width: min(320px, 100%) !important; }
 .gradio-container { max-width: 1280px !important; margin: 0 auto; }
 footer { display: none !important; }
 button { min-height: 40px; }
