@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -37,9 +38,14 @@ def wait_for(what: Callable[[], object], seconds: float = 20.0) -> None:
 
 def files_of(app: RunningApp) -> set[str]:
     """What visitors uploaded and got; not what the host offers, nor Gradio's empty files, swept later."""
-    roots = list(app.temporary.glob("zoo-app-*"))
-    found = {path for root in roots for path in root.rglob("*") if path.is_file() and path.stat().st_size}
-    return {str(path) for path in found if "offered" not in path.parts}
+    found = set()
+    for root in app.temporary.glob("zoo-app-*"):
+        for folder, _, names in os.walk(root):  # which goes on where the app removes a folder meanwhile
+            for path in (Path(folder) / name for name in names if "offered" not in Path(folder).parts):
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_size:
+                        found.add(str(path))
+    return found
 
 
 def test_twenty_visitors_at_once_each_get_their_own(app: RunningApp, tmp_path: Path) -> None:

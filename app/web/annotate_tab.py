@@ -124,7 +124,7 @@ def build(context: AppContext) -> None:
     outputs = [who, skipped, picture, start, canvas, status]
     begin.click(enter, name, outputs, **private)
     name.submit(enter, name, outputs, **private)
-    canvas.input(edited, picture, picture, show_progress="hidden", **private)
+    canvas.input(edited, picture, picture, show_progress="hidden", trigger_mode="always_last", **private)
     skip.click(pass_over, [who, skipped, picture], outputs, **private)
     save.click(keep, [who, skipped, picture, start], [*outputs, agreed], **private)
     suggest.click(predict, picture, [picture, canvas, start, status], concurrency_limit=None, **private)

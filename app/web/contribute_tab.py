@@ -12,6 +12,7 @@ import gradio as gr
 from app.web.context import AppContext, follow, refuse, session
 from app.web.guards import unzip_labels
 from app.web.try_tab import model_choices, variant_choices
+from app.web.uploads import owned
 from app.web.visitors import public
 from superset_vocab import load_vocabulary
 from superset_vocab.errors import InputError, all_problems
@@ -61,6 +62,7 @@ def build(context: AppContext) -> None:
         make = gr.Button("Make the bundle", variant="primary", elem_id="contribute-make")
     report = gr.Markdown(visible=False, elem_id="contribute-report")
     download = gr.File(label="Bundle", visible=False, elem_id="contribute-file")
+    owned(context, upload)
 
     async def propose(
         request: gr.Request, upload: str | None, vocabulary: str, look: bool

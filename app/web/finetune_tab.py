@@ -16,6 +16,7 @@ from app.web.correct_tab import CorrectTab, write_labels
 from app.web.finetune_jobs import LOG
 from app.web.guards import check_size, unzip_labels
 from app.web.try_tab import OWN_VARIANT, TryTab, licence_line, model_choices, variant_choices
+from app.web.uploads import owned
 from app.web.visitors import public
 from superset_vocab.errors import InputError
 from zoo.catalogue import find_model
@@ -87,6 +88,9 @@ def build(context: AppContext, source: TryTab, corrected: CorrectTab, tabs: gr.T
             result = gr.Markdown(visible=False, elem_id="finetune-result")
             download = gr.File(label="Fine-tuned model", visible=False, elem_id="finetune-file")
             to_try = gr.Button("Try the result", visible=False, elem_id="finetune-try")
+
+    owned(context, upload)
+    owned(context, own_map)
 
     async def tune(request: gr.Request, project: Path, map_file: str, wanted: _Wanted,
                    own: dict[str, str]) -> AsyncIterator[dict[Any, Any]]:  # fmt: skip

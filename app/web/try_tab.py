@@ -11,6 +11,7 @@ import gradio as gr
 
 from app.web.context import AppContext, follow, refuse, session
 from app.web.guards import IMAGE_SUFFIXES, check_uploads
+from app.web.uploads import owned
 from superset_vocab.errors import InputError
 from zoo.catalogue import find_model, list_models
 from zoo.video import VIDEO_SUFFIXES
@@ -166,18 +167,12 @@ def build(context: AppContext) -> TryTab:
     def describe(model: str, variant: str, own: dict[str, str]) -> str:
         return _OWN if model in own else licence_line(model, variant)
 
-    def remember(request: gr.Request, paths: list[str] | None) -> None:
-        inside = context.settings.uploads
-        found = {Path(path) for path in paths or []}
-        context.visitor(request).uploads |= {path for path in found if path.is_relative_to(inside)}
-
     def cancel(request: gr.Request) -> str:
         return "Cancelled." if context.worker.cancel(session(request)) else "Nothing is running."
 
     model.change(choose_model, [model, own], [variant, licence], api_visibility="private")
     variant.change(describe, [model, variant, own], licence, api_visibility="private")
-    # From now on the files are somebody's, and go with them; examples stay.
-    upload.upload(remember, upload, None, queue=False, show_progress="hidden", api_name="remember")
+    owned(context, upload, api_name="remember")
     event = run.click(
         predict,
         [upload, model, variant, cutoff, individuals, smoothing, own],

@@ -220,11 +220,13 @@ def _report_progress_to(pipe: Connection) -> None:
     """Make every progress bar of this process report to the pipe. Before anything imports tqdm's class."""
     import tqdm
 
+    nowhere = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the life of the process
+
     class Reporting(tqdm.tqdm):
         """A progress bar that sends its state instead of drawing it."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs |= {"file": _NOWHERE, "disable": False}
+            kwargs |= {"file": nowhere, "disable": False}
             super().__init__(*args, **kwargs)
 
         def display(self, *_: Any, **__: Any) -> None:
@@ -237,6 +239,3 @@ def _report_progress_to(pipe: Connection) -> None:
             pipe.send(("progress", {"what": what, "done": done, "total": total, "seconds_left": left}))
 
     tqdm.tqdm = Reporting  # type: ignore[misc]
-
-
-_NOWHERE = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the life of the process
