@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -87,6 +88,33 @@ def merge_to(
     """
     merged = merge(sources, twins=twins, progress=progress)
     return write_superset(merged, out, images=images, statistics=True, progress=progress)
+
+
+def without_copies(labels: LabelSet, of: Sequence[LabelRecord]) -> LabelSet:
+    """Labels without the images whose bytes are those of other records', whatever their names.
+
+    Args:
+        labels: The label set, e.g. what is to be trained on.
+        of: Records whose images must not be in it, e.g. those held out.
+    """
+    count = len(of)
+    everything = [*of, *labels.records]
+    copies = {
+        i - count
+        for group in _twins(everything, progress=False)
+        if group[0] < count  # a set of twins begins with the earliest: one of `of`
+        for i in group
+        if i >= count
+    }
+    if not copies:
+        return labels
+    names = sorted(labels.records[i].image.name for i in copies)
+    _LOG.warning("%d images are copies of images held out; left out: %s", len(names), ", ".join(names))
+    return replace(
+        labels,
+        records=tuple(record for i, record in enumerate(labels.records) if i not in copies),
+        operations=(*labels.operations, operation("drop_copies_of_held_out", images=names)),
+    )
 
 
 def _problems(sets: Sequence[LabelSet]) -> list[str]:

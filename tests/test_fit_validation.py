@@ -216,7 +216,8 @@ def test_resumed_validation_is_that_of_a_straight_run(recipe_file, tmp_path, mon
 
 
 def test_checkpoints_before_there_was_validation_can_be_resumed(recipe_file, tmp_path):
-    train(recipe_file, tmp_path / "run", overrides=["validation.held_out=false"])
+    first = train(recipe_file, tmp_path / "run", overrides=["validation.held_out=false"])
+    before = load_file(first.weights)
     path = tmp_path / "run" / "checkpoint.pt"
     content = torch.load(path, weights_only=True)
     del content["best"]
@@ -225,7 +226,9 @@ def test_checkpoints_before_there_was_validation_can_be_resumed(recipe_file, tmp
     torch.save({**content, "recipe": json.dumps(recipe)}, path)
     plain = [line for line in RECIPE.splitlines() if line not in VALIDATION]
     recipe_file.write_text("\n".join(plain))
-    train(recipe_file, tmp_path / "run", resume=True)
+    after = load_file(train(recipe_file, tmp_path / "run", resume=True).weights)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_asking_without_data_is_a_mistake_of_the_program(recipe_file, tmp_path):

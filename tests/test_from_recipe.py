@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 import zoo
 from converters import merge_to, write_superset
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, load_vocabulary
-from training.from_recipe import load_sources, train
+from training.from_recipe import load_sources, train, validation_labels
 from training.initial_weights import load_encoder, start_from
 from training.recipe import load_recipe
 from zoo.catalogue import find_model
@@ -158,3 +159,18 @@ def test_embedded_weights_are_a_start_too(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"no tensors")
     with pytest.raises(InputError, match="cannot start from these weights"):
         start_from(network, tmp_path / "x.safetensors")
+
+
+def test_an_image_that_one_source_holds_out_is_not_trained_on_in_another(recipe_file, tmp_path, caplog):
+    held_out = next(
+        image for image in (tmp_path / "one" / "images").iterdir() if image.name.endswith("one2.png")
+    )
+    copied = sorted((tmp_path / "two" / "images").iterdir())[0]
+    shutil.copyfile(held_out, copied)
+    labels, _ = load_sources(load_recipe(recipe_file))
+    names = {record.image.name for record in labels.records}
+    assert len(names) == 3  # two of the first day of "one", one of "two"
+    assert not {held_out.name, copied.name} & names
+    assert f"1 images are copies of images held out; left out: {copied.name}" in caplog.text
+    held = validation_labels(load_recipe(recipe_file, ["validation.held_out=true"]))
+    assert {record.image.name for record in held.records} == {held_out.name}

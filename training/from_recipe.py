@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from converters import leave_out, load_superset, merge
+from converters.merging import without_copies
 from converters.views import subset
 from superset_vocab import InputError, LabelSet, load_vocabulary
 from training.batches import build_dataset, without_augmentation
 from training.checkpoints import label_sha256
 from training.fit import FitResult, fit
 from training.initial_weights import start_from
-from training.recipe import Recipe, load_recipe
+from training.recipe import DataSource, Recipe, load_recipe
 from training.resolve import resolve_network
 from training.splits import hold_out, random_subset, select_groups
 from zoo.networks import build
@@ -78,20 +79,31 @@ def build_network(recipe: Recipe) -> nn.Module:
 def load_sources(recipe: Recipe) -> tuple[LabelSet, dict[str, float]]:
     """The recipe's label sets as one, and the sampling weight of every dataset in it.
 
+    An image that any source holds out is not trained on, under whatever name another source has it.
+
     Raises:
         InputError: If a folder cannot be read, a split group is unknown, or the sets do not go together.
     """
     loaded: list[LabelSet] = []
     weights: dict[str, float] = {}
     data = recipe.data
-    for source in data.sources:
-        labels = leave_out(load_superset(source.folder()), *source.leave_out)
-        labels = select_groups(labels, source.split_groups, source.held_out)
-        labels, _ = hold_out(labels, source.held_out_fraction)
+    parts = [_parts(source) for source in data.sources]
+    held_out = [record for _, held in parts for record in held.records]
+    for source, (trained, _) in zip(data.sources, parts, strict=True):
+        labels = without_copies(trained, held_out)
         labels = random_subset(labels, data.subset, seed=data.subset_seed)
         weights.update({dataset.dataset: source.weight for dataset in labels.sources})
         loaded.append(labels)
     return merge(loaded, twins="first"), weights
+
+
+def _parts(source: DataSource) -> tuple[LabelSet, LabelSet]:
+    """What a source gives to training, and what it holds out of it."""
+    labels = leave_out(load_superset(source.folder()), *source.leave_out)
+    selected = select_groups(labels, source.split_groups, source.held_out)
+    trained, by_hash = hold_out(selected, source.held_out_fraction)
+    named, images = frozenset(source.held_out), {record.image for record in by_hash.records}
+    return trained, subset(labels, lambda r: r.split_group in named or r.image in images)
 
 
 def validation_labels(recipe: Recipe) -> LabelSet | None:
@@ -105,11 +117,7 @@ def validation_labels(recipe: Recipe) -> LabelSet | None:
         return None
     loaded: list[LabelSet] = []
     for source in recipe.data.sources if options.held_out else ():
-        labels = load_superset(source.folder())
-        trained = select_groups(labels, source.split_groups, source.held_out)
-        by_hash = {record.image for record in hold_out(trained, source.held_out_fraction)[1].records}
-        named = frozenset(source.held_out)
-        held = subset(labels, lambda r, n=named, h=by_hash: r.split_group in n or r.image in h)
+        _, held = _parts(source)
         loaded += [held] if held.records else []
     if options.held_out and not loaded:
         raise InputError(
@@ -117,7 +125,5 @@ def validation_labels(recipe: Recipe) -> LabelSet | None:
             "held_out_fraction, or name validation.sources"
         )
     for source in options.sources:
-        labels = leave_out(load_superset(source.folder()), *source.leave_out)
-        labels = select_groups(labels, source.split_groups, source.held_out)
-        loaded.append(hold_out(labels, source.held_out_fraction)[0])
+        loaded.append(_parts(source)[0])
     return merge(loaded, twins="first")
