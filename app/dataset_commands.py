@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     merge = commands.add_parser(
         "merge", help="several superset datasets as one", description="Merges what `zoo convert` wrote."
     )
-    merge.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="folder of a superset dataset")
+    merge.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="folder of a superset dataset, or hf://OWNER/NAME of a dataset or collection on the Hub",
+    )
     merge.add_argument("--out", type=Path, required=True, help="new folder for the dataset")
     merge.add_argument(
         "--twins",
@@ -106,7 +112,7 @@ def run_merge(arguments: argparse.Namespace) -> int:
 
     merged = merge_to(
         arguments.out,
-        arguments.sources,
+        _published_or_folders(arguments.sources),
         twins=arguments.twins,
         images=arguments.images,
         progress=not arguments.quiet,
@@ -116,6 +122,21 @@ def run_merge(arguments: argparse.Namespace) -> int:
         print(f"  {line}")
     print(f"by keypoint: {arguments.out / CSV} and {JSON}")
     return 0
+
+
+def _published_or_folders(sources: Sequence[str]) -> list[LabelSet | Path]:
+    """Folders as they are; datasets on the Hub read, each of a collection by itself."""
+    from zoo.published import SCHEME
+
+    found: list[LabelSet | Path] = []
+    for source in sources:
+        if source.startswith(SCHEME):
+            from hub_cards import load_collection
+
+            found += load_collection(source)
+        else:
+            found.append(Path(source))
+    return found
 
 
 def run_synthesize(arguments: argparse.Namespace) -> int:

@@ -87,7 +87,7 @@ def _place(image: Path, target: Path, images: Images) -> None:
         shutil.copyfile(image, target)
         return
     try:
-        os.link(image, target)
+        os.link(image.resolve(), target)  # the file itself: a link to a relative link would lead nowhere
     except OSError as error:
         raise InputError(
             f"{image}: cannot be linked into {target.parent} ({error.strerror or error}); "
