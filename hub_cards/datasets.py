@@ -15,6 +15,7 @@ from pathlib import Path
 from converters import load_superset
 from hub_cards.bundles import ANNOTATIONS, CHANGELOG, CONTRIBUTIONS
 from superset_vocab import InputError, LabelSet
+from superset_vocab.provenance import operation
 from zoo.checksums import SUMS_FILE, check_sums, read_sums
 from zoo.hub import fetch_snapshot
 from zoo.model_folder import CARD_FILE
@@ -52,7 +53,7 @@ def load_collection(source: str) -> list[LabelSet]:
         return [_load_address(address)]
     labels = f"{CONTRIBUTIONS}/*/{ANNOTATIONS}"
     folder = _snapshot(address, only=[ANNOTATIONS, labels])
-    address = replace(address, revision=folder.name)  # all of one commit, which the cache names it after
+    address = replace(address, revision=folder.name)  # all of one commit
     names = sorted(path.parent.name for path in folder.glob(labels))
     parts = ["", *names] if (folder / ANNOTATIONS).is_file() or not names else names
     return [_load_address(replace(address, contribution=name)) for name in parts]
@@ -87,7 +88,10 @@ def _load_address(address: Address) -> LabelSet:
     place = _place(address)
     folder = _snapshot(address, only=[f"{place}*"]) if place else _snapshot(address, without=[others])
     if (folder / place / ANNOTATIONS).is_file():
-        return _load_published(folder / place)
+        labels = _load_published(folder / place)
+        pinned = replace(address, revision=folder.name)  # the cache names the folder after the commit
+        done = operation("read_published", address=str(pinned))
+        return replace(labels, operations=(*labels.operations, done))
     inside = _snapshot(address, only=[f"{others}/{ANNOTATIONS}"])
     names = [path.parent.name for path in sorted(inside.glob(f"{others}/{ANNOTATIONS}"))]
     if not names:

@@ -86,6 +86,10 @@ def test_a_collection_becomes_one_superset(hub: UploadHub, client: HubClient, tm
     merged = load_superset(tmp_path / "all")
     assert sorted(source.dataset for source in merged.sources) == ["home", "lab1", "lab2"]
     assert len(merged) == 9
+    commit = hub.repositories[key].refs["main"]
+    read_from = [done["address"] for done in merged.operations if done["name"] == "read_published"]
+    address = f"hf://datasets/ann/many@{commit}"
+    assert read_from == [address, f"{address}#n1", f"{address}#n2"]
     link = ("merge", "hf://ann/many#n2", tmp_path / "1" / "dataset", "--out", tmp_path / "two")
     assert client.zoo(*link, "--images", "link", "--quiet").status == 0
     images = [record.image for record in load_superset(tmp_path / "two").records]
