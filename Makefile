@@ -31,7 +31,7 @@ $(BASE): pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(APP): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable ".[app]"
+	$(PIP) --editable ".[train,smooth,app]"
 	@touch $@ $(BASE)
 
 $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python

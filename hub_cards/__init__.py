@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         plan_contribution,
     )
     from hub_cards.dataset_cards import dataset_card
-    from hub_cards.datasets import load_collection, load_dataset
+    from hub_cards.datasets import fetch_pictures, load_collection, load_dataset
     from hub_cards.export import export_model
     from hub_cards.facts import DatasetFacts, ModelFacts, TrainingSet
     from hub_cards.model_cards import model_card
@@ -33,6 +33,7 @@ _HOMES = {
     "TrainingSet": "hub_cards.facts",
     "dataset_card": "hub_cards.dataset_cards",
     "export_model": "hub_cards.export",
+    "fetch_pictures": "hub_cards.datasets",
     "load_collection": "hub_cards.datasets",
     "load_dataset": "hub_cards.datasets",
     "model_card": "hub_cards.model_cards",
@@ -52,6 +53,7 @@ __all__ = [
     "TrainingSet",
     "dataset_card",
     "export_model",
+    "fetch_pictures",
     "load_collection",
     "load_dataset",
     "model_card",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.web.contribution_jobs import make_bundle as make_bundle
+from app.web.contribution_jobs import propose as propose
 from app.web.contribution_jobs import propose_map as propose_map
 from app.web.finetune_jobs import fine_tune as fine_tune
 from app.web.guards import shown_name
