@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import gradio as gr
 import numpy as np
 
 from app.web.annotations import CLOSE, Agreement, Pool, checked_labeller
-from app.web.context import AppContext, follow, refuse
+from app.web.context import PRIVATE, AppContext, follow, refuse
 from app.web.editor import checked_individuals, editor, for_the_page, only_keypoints, picture_labels
 from app.web.guards import check_image
 from app.web.try_tab import variant_choices
@@ -20,43 +21,124 @@ from superset_vocab.errors import InputError
 _SUGGESTED = 0.3  # confidence from which a prediction is shown
 
 
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """What the tab is made of: components, and states of the visitor's.
+
+    Attributes:
+        who: State: the labeller.
+        skipped: State: pictures that were passed over.
+        picture: State: the picture that is labelled, of `picture_labels` and with "pool_name"; or None.
+        start: State: the model whose suggestion was the starting point; "" for none.
+    """
+
+    who: gr.State
+    skipped: gr.State
+    picture: gr.State
+    start: gr.State
+    name: gr.Textbox
+    begin: gr.Button
+    status: gr.Markdown
+    canvas: gr.HTML
+    suggest: gr.Button
+    skip: gr.Button
+    save: gr.Button
+    pack: gr.Button
+    agreed: gr.Markdown
+    download: gr.File
+
+    @classmethod
+    def lay_out(cls) -> _Parts:
+        gr.Markdown(
+            "Give a name, and label picture by picture. Come back under the same name to go on where you "
+            "were. Label every animal; leave out a keypoint that cannot be seen."
+        )
+        with gr.Row():
+            name = gr.Textbox(label="Your name", max_length=40, elem_id="annotate-name")
+            begin = gr.Button("Begin, or go on", variant="primary", elem_id="annotate-begin")
+        status = gr.Markdown("Not begun.", elem_id="annotate-status")
+        canvas = editor("Keypoints")
+        with gr.Row():
+            suggest = gr.Button("Suggest by a model", elem_id="annotate-suggest")
+            skip = gr.Button("Skip", elem_id="annotate-skip")
+            save = gr.Button("Save, and the next one", variant="primary", elem_id="annotate-save")
+            pack = gr.Button("Download my labels", elem_id="annotate-pack")
+        return cls(
+            who=gr.State(""),
+            skipped=gr.State(()),
+            picture=gr.State(None),
+            start=gr.State(""),
+            name=name,
+            begin=begin,
+            status=status,
+            canvas=canvas,
+            suggest=suggest,
+            skip=skip,
+            save=save,
+            pack=pack,
+            agreed=gr.Markdown(elem_id="annotate-agreement"),
+            download=gr.File(label="My labels (superset COCO)", visible=False, elem_id="annotate-file"),
+        )
+
+
 def build(context: AppContext) -> None:
     """Add the tab's contents to the page that is being built."""
     pool = Pool.of(context.settings)
-    who, skipped, picture, start = gr.State(""), gr.State(()), gr.State(None), gr.State("")
-    gr.Markdown(
-        "Give a name, and label picture by picture. Come back under the same name to go on where you were. "
-        "Label every animal; leave out a keypoint that cannot be seen."
-    )
-    with gr.Row():
-        name = gr.Textbox(label="Your name", max_length=40, elem_id="annotate-name")
-        begin = gr.Button("Begin, or go on", variant="primary", elem_id="annotate-begin")
-    status = gr.Markdown("Not begun.", elem_id="annotate-status")
-    canvas = editor("Keypoints")
-    with gr.Row():
-        suggest = gr.Button("Suggest by a model", elem_id="annotate-suggest")
-        skip = gr.Button("Skip", elem_id="annotate-skip")
-        save = gr.Button("Save, and the next one", variant="primary", elem_id="annotate-save")
-        pack = gr.Button("Download my labels", elem_id="annotate-pack")
-    agreed = gr.Markdown(elem_id="annotate-agreement")
-    download = gr.File(label="My labels (superset COCO)", visible=False, elem_id="annotate-file")
+    _Handlers(context, pool, _Parts.lay_out()).wire()
 
-    def show(labeller: str, left_out: tuple[str, ...]) -> dict[Any, Any]:
-        shown, left_out = next_picture(pool, context, labeller, left_out)
-        done, total = len(pool.done(labeller)), len(pool.pictures())
+
+@dataclass(frozen=True, eq=False)
+class _Handlers:
+    """What the tab does."""
+
+    context: AppContext
+    pool: Pool
+    parts: _Parts
+
+    def wire(self) -> None:
+        """Connect the components with what follows here."""
+        parts = self.parts
+        page = [parts.who, parts.skipped, parts.picture, parts.start, parts.canvas, parts.status]
+        at = [parts.who, parts.skipped, parts.picture]
+        parts.begin.click(self.enter, parts.name, page, **PRIVATE)
+        parts.name.submit(self.enter, parts.name, page, **PRIVATE)
+        parts.canvas.input(
+            self.edited,
+            parts.picture,
+            parts.picture,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            **PRIVATE,
+        )
+        parts.skip.click(self.pass_over, at, page, **PRIVATE)
+        parts.save.click(self.keep, [*at, parts.start], [*page, parts.agreed], **PRIVATE)
+        suggested = [parts.picture, parts.canvas, parts.start, parts.status]
+        parts.suggest.click(self.predict, parts.picture, suggested, concurrency_limit=None, **PRIVATE)
+        parts.pack.click(self.take_home, parts.who, parts.download, **PRIVATE)
+
+    def show(self, labeller: str, left_out: tuple[str, ...]) -> dict[Any, Any]:
+        parts = self.parts
+        shown, left_out = next_picture(self.pool, self.context, labeller, left_out)
+        done, total = len(self.pool.done(labeller)), len(self.pool.pictures())
         text = f"{done} of {total} done by {labeller}."
         if shown is None:
             text += " Nothing is left for you. Thank you!"
-        page = None if shown is None else for_the_page(shown)
-        return {who: labeller, skipped: left_out, picture: shown, start: "", canvas: page, status: text}
+        return {
+            parts.who: labeller,
+            parts.skipped: left_out,
+            parts.picture: shown,
+            parts.start: "",
+            parts.canvas: None if shown is None else for_the_page(shown),
+            parts.status: text,
+        }
 
-    def enter(name: str) -> dict[Any, Any]:
+    def enter(self, name: str) -> dict[Any, Any]:
         try:
-            return show(checked_labeller(name), ())
+            return self.show(checked_labeller(name), ())
         except InputError as error:
             raise refuse(error) from error
 
-    def edited(event: gr.EventData, shown: dict[str, Any] | None) -> dict[str, Any] | None:
+    def edited(self, event: gr.EventData, shown: dict[str, Any] | None) -> dict[str, Any] | None:
         if shown is None:
             return None
         try:
@@ -65,82 +147,76 @@ def build(context: AppContext) -> None:
             raise refuse(error) from error
         return {**shown, "individuals": sent}
 
-    def keep(labeller: str, left_out: tuple[str, ...], shown: dict[str, Any] | None, start: str) -> Any:
+    def keep(
+        self, labeller: str, left_out: tuple[str, ...], shown: dict[str, Any] | None, start: str
+    ) -> dict[Any, Any]:
         try:
-            need_picture(shown)
-            assert shown is not None
-            size = (shown["size"][0], shown["size"][1])
-            found = pool.save(labeller, shown["pool_name"], size, shown["individuals"], start)
-            return {**show(labeller, left_out), agreed: "\n\n".join(map(sentence, found))}
+            picture = needed(shown)
+            size = (picture["size"][0], picture["size"][1])
+            found = self.pool.save(labeller, picture["pool_name"], size, picture["individuals"], start)
+            text = "\n\n".join(map(sentence, found))
+            return {**self.show(labeller, left_out), self.parts.agreed: text}
         except InputError as error:
             raise refuse(error) from error
 
-    def pass_over(labeller: str, left_out: tuple[str, ...], shown: dict[str, Any] | None) -> dict[Any, Any]:
+    def pass_over(
+        self, labeller: str, left_out: tuple[str, ...], shown: dict[str, Any] | None
+    ) -> dict[Any, Any]:
         try:
-            need_picture(shown)
-            assert shown is not None
-            return show(labeller, (*left_out, shown["pool_name"]))
+            return self.show(labeller, (*left_out, needed(shown)["pool_name"]))
         except InputError as error:
             raise refuse(error) from error
 
-    async def predict(request: gr.Request, shown: dict[str, Any] | None) -> AsyncIterator[dict[Any, Any]]:
+    async def predict(
+        self, request: gr.Request, shown: dict[str, Any] | None
+    ) -> AsyncIterator[dict[Any, Any]]:
+        parts, model = self.parts, self.pool.vocabulary.name
         try:
-            need_picture(shown)
+            picture = needed(shown)
         except InputError as error:
             raise refuse(error) from error
-        assert shown is not None
-        model = pool.vocabulary.name
         arguments = {
-            "path": shown["path"],
+            "path": picture["path"],
             "model": model,
             "variant": variant_choices(model)[0],
             "cutoff": _SUGGESTED,
         }
-        async for message in follow(context, request, "suggest", arguments):
+        async for message in follow(self.context, request, "suggest", arguments):
             if isinstance(message, str):
-                yield {status: message}
+                yield {parts.status: message}
                 continue
-            new = only_keypoints(message["picture"], pool.keypoints)
-            new = {**new, "pool_name": shown["pool_name"]}
+            new = only_keypoints(message["picture"], self.pool.keypoints)
+            new = {**new, "pool_name": picture["pool_name"]}
             yield {
-                picture: new,
-                canvas: for_the_page(new),
-                start: message["model"],
-                status: f"Suggested by {message['model']}; correct what is wrong before you save.",
+                parts.picture: new,
+                parts.canvas: for_the_page(new),
+                parts.start: message["model"],
+                parts.status: f"Suggested by {message['model']}; correct what is wrong before you save.",
             }
 
-    def take_home(request: gr.Request, labeller: str) -> Any:
+    def take_home(self, request: gr.Request, labeller: str) -> Any:
         try:
             if not labeller:
                 raise InputError("give your name and begin first")
-            folder = context.visitor(request).new_folder("annotations")
-            pool.merge(folder / labeller, labeller)
+            folder = self.context.visitor(request).new_folder("annotations")
+            self.pool.merge(folder / labeller, labeller)
         except InputError as error:
             raise refuse(error) from error
         packed = shutil.make_archive(str(folder / labeller), "zip", folder, labeller)
         return gr.update(value=packed, visible=True)
 
-    private: dict[str, Any] = {"api_visibility": "private"}
-    outputs = [who, skipped, picture, start, canvas, status]
-    begin.click(enter, name, outputs, **private)
-    name.submit(enter, name, outputs, **private)
-    canvas.input(edited, picture, picture, show_progress="hidden", trigger_mode="always_last", **private)
-    skip.click(pass_over, [who, skipped, picture], outputs, **private)
-    save.click(keep, [who, skipped, picture, start], [*outputs, agreed], **private)
-    suggest.click(predict, picture, [picture, canvas, start, status], concurrency_limit=None, **private)
-    pack.click(take_home, who, download, **private)
 
-
-def need_picture(shown: dict[str, Any] | None) -> None:
-    """Check that somebody has begun, and has a picture.
+def needed(shown: dict[str, Any] | None) -> dict[str, Any]:
+    """The picture that somebody labels.
 
     Raises:
-        InputError: If not.
+        InputError: If nobody has begun, or nothing is left.
     """
     if shown is None:
         raise InputError(
             "there is no picture; give your name and begin, or come back when there are new ones"
         )
+    return shown
 
 
 def next_picture(

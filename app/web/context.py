@@ -7,21 +7,22 @@ import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import gradio as gr
 
 from app.web.settings import Settings
 from app.web.visitors import Visitor, Visitors, public
 from app.web.worker import Finished, JobLostError, Progress, Waiting, Worker
 from superset_vocab.errors import InputError
 
-if TYPE_CHECKING:
-    import gradio as gr
-
 _LOG = logging.getLogger(__name__)
 _CRASHED = (
     "something went wrong on our side and the job was ended; nothing of yours is kept. Try again, or with "
     "another file; the app itself goes on"
 )
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}  # of an event: for the page alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +75,6 @@ async def follow(
     Raises:
         gr.Error: With a sentence for the visitor.
     """
-    import gradio as gr
-
     last = ""
     try:
         async for message in context.worker.run(session(request), job, arguments):
@@ -93,10 +92,17 @@ async def follow(
         raise gr.Error(_CRASHED, duration=None, print_exception=False) from error
 
 
+def cancelled_by(context: AppContext, stop: gr.Button, status: gr.Markdown) -> None:
+    """Let a button cancel the visitor's job, wherever it was begun."""
+
+    def cancel(request: gr.Request) -> str:
+        return "Cancelled." if context.worker.cancel(session(request)) else "Nothing is running."
+
+    stop.click(cancel, None, status, queue=False, **PRIVATE)
+
+
 def refuse(error: InputError) -> gr.Error:
     """A mistake of the visitor's, as the page shows it."""
-    import gradio as gr
-
     return gr.Error(public(str(error)), duration=None, print_exception=False)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from app.web.context import AppContext, follow, refuse, session
+from app.web.context import PRIVATE, AppContext, cancelled_by, follow, refuse
 from app.web.guards import unzip_labels
 from app.web.try_tab import model_choices, variant_choices
 from app.web.uploads import owned
@@ -22,58 +23,189 @@ _HEADERS = ["keypoint", "counterpart", "confidence", "why"]
 _LONGEST = 2000  # characters of an entry of the form
 
 
+@dataclass(frozen=True, eq=False)
+class _Dataset:
+    """The dataset, and what was found in it.
+
+    Attributes:
+        known: State: what the second job must know of the first, and "keypoints"; None before that.
+    """
+
+    known: gr.State
+    upload: gr.File
+    vocabulary: gr.Dropdown
+    look: gr.Checkbox
+    inspect: gr.Button
+    stop: gr.Button
+    status: gr.Markdown
+    found: gr.Markdown
+
+    @classmethod
+    def lay_out(cls) -> _Dataset:
+        names = model_choices()
+        with gr.Row():
+            with gr.Column(scale=1, min_width=300):
+                upload = gr.File(
+                    label="Labelled dataset (.zip) with its images",
+                    file_types=[".zip"],
+                    elem_id="contribute-upload",
+                )
+                vocabulary = gr.Dropdown(names, value=names[0], label="Into", elem_id="contribute-vocabulary")
+                look = gr.Checkbox(True, label="Let a model look at the images to match keypoints")
+                with gr.Row():
+                    inspect = gr.Button("Inspect", variant="primary", elem_id="contribute-inspect")
+                    stop = gr.Button("Cancel", elem_id="contribute-cancel")
+            with gr.Column(scale=2, min_width=320):
+                status = gr.Markdown("Upload a dataset to begin.", elem_id="contribute-status")
+                found = gr.Markdown(elem_id="contribute-found")
+        return cls(gr.State(None), upload, vocabulary, look, inspect, stop, status, found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Map:
+    """The keypoint map: a table, and a choice of one entry for whoever cannot type in a table."""
+
+    table: gr.Dataframe
+    which: gr.Dropdown
+    target: gr.Dropdown
+    change: gr.Button
+
+    @classmethod
+    def lay_out(cls) -> _Map:
+        table = gr.Dataframe(
+            headers=_HEADERS,
+            type="array",
+            interactive=True,
+            static_columns=[0, 2, 3],
+            wrap=True,
+            label=f"Keypoint map: a name of the vocabulary, or {DROP}",
+            visible=False,
+            elem_id="contribute-table",
+        )
+        with gr.Row():
+            which = gr.Dropdown([], label="Keypoint", visible=False, elem_id="contribute-which")
+            target = gr.Dropdown([DROP], label="is", visible=False, elem_id="contribute-target")
+            change = gr.Button("Set in the table", visible=False, elem_id="contribute-set")
+        return cls(table, which, target, change)
+
+    def shown(self, rows: list[list[Any]], keypoints: Sequence[str]) -> dict[Any, Any]:
+        """The map that is proposed."""
+        sources = [row[0] for row in rows]
+        return {
+            self.table: gr.update(value=rows, visible=True),
+            self.which: gr.update(choices=sources, value=sources[0], visible=True),
+            self.target: gr.update(choices=[DROP, *keypoints], value=rows[0][1], visible=True),
+            self.change: gr.update(visible=True),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _Card:
+    """What the dataset's card says, and the button that makes the bundle."""
+
+    form: gr.Column
+    licence: gr.Textbox
+    contact: gr.Textbox
+    citation: gr.Textbox
+    species: gr.Textbox
+    about: gr.Textbox
+    leave_out: gr.Checkbox
+    make: gr.Button
+
+    @classmethod
+    def lay_out(cls) -> _Card:
+        with gr.Column(visible=False) as form:
+            gr.Markdown("What the dataset card says:")
+            return cls(
+                form,
+                licence=gr.Textbox(
+                    label="Licence of images and labels, e.g. CC BY 4.0", elem_id="contribute-licence"
+                ),
+                contact=gr.Textbox(
+                    label="Who answers questions: name and address", elem_id="contribute-contact"
+                ),
+                citation=gr.Textbox(label="How to cite it", elem_id="contribute-citation"),
+                species=gr.Textbox(label="Species, separated by commas", elem_id="contribute-species"),
+                about=gr.Textbox(label="What is to be seen (counted, if empty)", elem_id="contribute-about"),
+                leave_out=gr.Checkbox(False, label="Leave out images with errors"),
+                make=gr.Button("Make the bundle", variant="primary", elem_id="contribute-make"),
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Result:
+    """The finished bundle, or why there is none."""
+
+    report: gr.Markdown
+    download: gr.File
+
+    @classmethod
+    def lay_out(cls) -> _Result:
+        return cls(
+            report=gr.Markdown(visible=False, elem_id="contribute-report"),
+            download=gr.File(label="Bundle", visible=False, elem_id="contribute-file"),
+        )
+
+    def hidden(self) -> dict[Any, Any]:
+        """Nothing has been made yet."""
+        return {self.report: gr.update(visible=False), self.download: gr.update(visible=False)}
+
+
 def build(context: AppContext) -> None:
     """Add the tab's contents to the page that is being built."""
-    names, place = model_choices(), gr.State(None)
-    with gr.Row():
-        with gr.Column(scale=1, min_width=300):
-            upload = gr.File(
-                label="Labelled dataset (.zip) with its images",
-                file_types=[".zip"],
-                elem_id="contribute-upload",
-            )
-            vocabulary = gr.Dropdown(names, value=names[0], label="Into", elem_id="contribute-vocabulary")
-            look = gr.Checkbox(True, label="Let a model look at the images to match keypoints")
-            with gr.Row():
-                inspect = gr.Button("Inspect", variant="primary", elem_id="contribute-inspect")
-                stop = gr.Button("Cancel", elem_id="contribute-cancel")
-        with gr.Column(scale=2, min_width=320):
-            status = gr.Markdown("Upload a dataset to begin.", elem_id="contribute-status")
-            found = gr.Markdown(elem_id="contribute-found")
-    table = gr.Dataframe(
-        headers=_HEADERS, type="array", interactive=True, static_columns=[0, 2, 3], wrap=True,
-        label=f"Keypoint map: a name of the vocabulary, or {DROP}", visible=False, elem_id="contribute-table",
-    )  # fmt: skip
-    with gr.Row():
-        which = gr.Dropdown([], label="Keypoint", visible=False, elem_id="contribute-which")
-        target = gr.Dropdown([DROP], label="is", visible=False, elem_id="contribute-target")
-        change = gr.Button("Set in the table", visible=False, elem_id="contribute-set")
+    dataset, keypoint_map = _Dataset.lay_out(), _Map.lay_out()
     gallery = gr.Gallery(label="Previews", visible=False, columns=2, object_fit="contain")
-    with gr.Column(visible=False) as form:
-        gr.Markdown("What the dataset card says:")
-        licence = gr.Textbox(
-            label="Licence of images and labels, e.g. CC BY 4.0", elem_id="contribute-licence"
+    _Handlers(context, dataset, keypoint_map, gallery, _Card.lay_out(), _Result.lay_out()).wire()
+
+
+@dataclass(frozen=True, eq=False)
+class _Handlers:
+    """What the tab does."""
+
+    context: AppContext
+    dataset: _Dataset
+    map: _Map
+    gallery: gr.Gallery
+    card: _Card
+    result: _Result
+
+    def wire(self) -> None:
+        """Connect the components with what follows here."""
+        dataset, card, result = self.dataset, self.card, self.result
+        long: dict[str, Any] = {
+            **PRIVATE,
+            "concurrency_limit": None,
+            "show_progress_on": dataset.status,
+        }
+        table, known = [self.map.table, self.map.which, self.map.target], dataset.known
+        words = [card.licence, card.contact, card.citation]
+        output = [self.gallery, result.report, result.download]
+        owned(self.context, dataset.upload)
+        dataset.inspect.click(
+            self.propose,
+            [dataset.upload, dataset.vocabulary, dataset.look],
+            [dataset.status, dataset.found, known, *table, self.map.change, card.form, *words, *output],
+            **long,
         )
-        contact = gr.Textbox(label="Who answers questions: name and address", elem_id="contribute-contact")
-        citation = gr.Textbox(label="How to cite it", elem_id="contribute-citation")
-        species = gr.Textbox(label="Species, separated by commas", elem_id="contribute-species")
-        about = gr.Textbox(label="What is to be seen (counted, if empty)", elem_id="contribute-about")
-        leave_out = gr.Checkbox(False, label="Leave out images with errors")
-        make = gr.Button("Make the bundle", variant="primary", elem_id="contribute-make")
-    report = gr.Markdown(visible=False, elem_id="contribute-report")
-    download = gr.File(label="Bundle", visible=False, elem_id="contribute-file")
-    owned(context, upload)
+        self.map.change.click(self.put, table, self.map.table, **PRIVATE)
+        card.make.click(
+            self.bundle,
+            [known, self.map.table, *words, card.species, card.about, card.leave_out],
+            [dataset.status, *output],
+            **long,
+        )
+        cancelled_by(self.context, dataset.stop, dataset.status)
 
     async def propose(
-        request: gr.Request, upload: str | None, vocabulary: str, look: bool
+        self, request: gr.Request, upload: str | None, vocabulary: str, look: bool
     ) -> AsyncIterator[dict[Any, Any]]:
         try:
             keypoints = vocabulary_keypoints(vocabulary)
             if upload is None:
                 raise InputError("nothing was uploaded; choose the zip file of a labelled dataset first")
-            visitor = context.visitor(request)
+            visitor = self.context.visitor(request)
             folder = visitor.new_folder("contribution")
-            source = await asyncio.to_thread(unzip_labels, Path(upload), folder, context.settings)
+            source = await asyncio.to_thread(unzip_labels, Path(upload), folder, self.context.settings)
         except InputError as error:
             raise refuse(error) from error
         common = {
@@ -83,34 +215,37 @@ def build(context: AppContext) -> None:
             "vocabulary": vocabulary,
         }
         arguments = {**common, "out": str(visitor.new_folder("proposal"))}
-        async for message in follow(context, request, "propose_map", arguments):
+        async for message in follow(self.context, request, "propose_map", arguments):
             if isinstance(message, str):
-                yield {status: message}
-                continue
-            rows = [[a, b or DROP, f"{c:.0%}", why] for a, b, c, why in message["table"]]
-            warned = "".join(f"\n- **Careful:** {line}" for line in message["warnings"])
-            lines = "".join(f"\n- {line}" for line in message["inspection"])
-            sources = [row[0] for row in rows]
-            yield {
-                status: "Look at the map and the previews, correct the map, and fill in the card.",
-                found: public(lines + warned),
-                place: {**common, "dataset": message["dataset"], "keypoints": sources},
-                table: gr.update(value=rows, visible=True),
-                which: gr.update(choices=sources, value=sources[0], visible=True),
-                target: gr.update(choices=[DROP, *keypoints], value=rows[0][1], visible=True),
-                change: gr.update(visible=True),
-                gallery: gr.update(value=message["previews"], visible=bool(message["previews"])),
-                form: gr.update(visible=True),
-                licence: message["licence"],
-                contact: message["contact"],
-                citation: message["citation"],
-                report: gr.update(visible=False),
-                download: gr.update(visible=False),
-            }
+                yield {self.dataset.status: message}
+            else:
+                yield self.proposed(message, common, keypoints)
+
+    def proposed(
+        self, message: dict[str, Any], common: dict[str, Any], keypoints: Sequence[str]
+    ) -> dict[Any, Any]:
+        """What the page shows of a proposal."""
+        dataset, card = self.dataset, self.card
+        rows = [[a, b or DROP, f"{c:.0%}", why] for a, b, c, why in message["table"]]
+        warned = "".join(f"\n- **Careful:** {line}" for line in message["warnings"])
+        lines = "".join(f"\n- {line}" for line in message["inspection"])
+        known = {**common, "dataset": message["dataset"], "keypoints": [row[0] for row in rows]}
+        return {
+            dataset.status: "Look at the map and the previews, correct the map, and fill in the card.",
+            dataset.found: public(lines + warned),
+            dataset.known: known,
+            **self.map.shown(rows, keypoints),
+            self.gallery: gr.update(value=message["previews"], visible=bool(message["previews"])),
+            card.form: gr.update(visible=True),
+            card.licence: message["licence"],
+            card.contact: message["contact"],
+            card.citation: message["citation"],
+            **self.result.hidden(),
+        }
 
     async def bundle(
-        request: gr.Request, known: dict[str, Any] | None, rows: list[list[Any]], licence: str, contact: str,
-        citation: str, species: str, about: str, leave_out: bool,
+        self, request: gr.Request, known: dict[str, Any] | None, rows: list[list[Any]], licence: str,
+        contact: str, citation: str, species: str, about: str, leave_out: bool,
     ) -> AsyncIterator[dict[Any, Any]]:  # fmt: skip
         try:
             if known is None:
@@ -121,49 +256,29 @@ def build(context: AppContext) -> None:
             raise refuse(error) from error
         arguments = {
             **{key: known[key] for key in ("source", "model", "variant", "vocabulary", "dataset")},
-            "out": str(context.visitor(request).new_folder("bundle")),
+            "out": str(self.context.visitor(request).new_folder("bundle")),
             "targets": targets,
             "card": card,
             "species": [name.strip()[:80] for name in species[:_LONGEST].split(",") if name.strip()],
             "leave_out": bool(leave_out),
         }
-        async for message in follow(context, request, "make_bundle", arguments):
-            if isinstance(message, str):
-                yield {status: message}
-                continue
-            good = not message["refused"]
-            yield {
-                status: "Done." if good else "Refused by the validation; the report says why.",
-                report: gr.update(value=public(report_text(message)), visible=True),
-                gallery: gr.update(value=message["previews"], visible=bool(message["previews"])),
-                download: gr.update(
-                    value=message["zip"], visible=True, label="Bundle" if good else "Validation report"
-                ),
-            }
+        async for message in follow(self.context, request, "make_bundle", arguments):
+            yield {self.dataset.status: message} if isinstance(message, str) else self.bundled(message)
 
-    def put(rows: list[list[Any]], name: str, target: str) -> list[list[Any]]:
+    def bundled(self, message: dict[str, Any]) -> dict[Any, Any]:
+        """What the page shows of a bundle."""
+        good = not message["refused"]
+        return {
+            self.dataset.status: "Done." if good else "Refused by the validation; the report says why.",
+            self.gallery: gr.update(value=message["previews"], visible=bool(message["previews"])),
+            self.result.report: gr.update(value=public(report_text(message)), visible=True),
+            self.result.download: gr.update(
+                value=message["zip"], visible=True, label="Bundle" if good else "Validation report"
+            ),
+        }
+
+    def put(self, rows: list[list[Any]], name: str, target: str) -> list[list[Any]]:
         return [[row[0], target, *row[2:]] if row[0] == name else row for row in rows]
-
-    def cancel(request: gr.Request) -> str:
-        return "Cancelled." if context.worker.cancel(session(request)) else "Nothing is running."
-
-    private: dict[str, Any] = {"api_visibility": "private"}
-    long: dict[str, Any] = {**private, "concurrency_limit": None, "show_progress_on": status}
-    inspect.click(
-        propose,
-        [upload, vocabulary, look],
-        [status, found, place, table, which, target, change, gallery, form, licence, contact, citation,
-         report, download],
-        **long,
-    )  # fmt: skip
-    change.click(put, [table, which, target], table, **private)
-    make.click(
-        bundle,
-        [place, table, licence, contact, citation, species, about, leave_out],
-        [status, report, gallery, download],
-        **long,
-    )
-    stop.click(cancel, None, status, queue=False, **private)
 
 
 def vocabulary_keypoints(name: str) -> tuple[str, ...]:

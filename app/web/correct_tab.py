@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.web.context import AppContext, refuse
+from app.web.context import PRIVATE, AppContext, refuse
 from app.web.editor import checked_individuals, editor, for_the_page, to_record
 from app.web.try_tab import TryTab
 from superset_vocab.errors import InputError
@@ -74,10 +74,9 @@ def build(context: AppContext, source: TryTab) -> CorrectTab:
             raise refuse(error) from error
         return gr.update(value=str(path), visible=True)
 
-    private: dict[str, Any] = {"api_visibility": "private"}
-    source.finished.success(show, [source.labels, place], [place, which, canvas], **private)
-    back.click(lambda p, i: show(p, i - 1), [source.labels, place], [place, which, canvas], **private)
-    on.click(lambda p, i: show(p, i + 1), [source.labels, place], [place, which, canvas], **private)
+    source.finished.success(show, [source.labels, place], [place, which, canvas], **PRIVATE)
+    back.click(lambda p, i: show(p, i - 1), [source.labels, place], [place, which, canvas], **PRIVATE)
+    on.click(lambda p, i: show(p, i + 1), [source.labels, place], [place, which, canvas], **PRIVATE)
     # Edits come faster than answers: the last one holds all, and must not be dropped as a repetition.
     canvas.input(
         edited,
@@ -85,9 +84,9 @@ def build(context: AppContext, source: TryTab) -> CorrectTab:
         source.labels,
         show_progress="hidden",
         trigger_mode="always_last",
-        **private,
+        **PRIVATE,
     )
-    save.click(pack, [source.labels, form, cutoff], download, **private)
+    save.click(pack, [source.labels, form, cutoff], download, **PRIVATE)
     return CorrectTab(tune, cutoff)
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from app.web.context import AppContext, follow, refuse, session
+from app.web.context import PRIVATE, AppContext, cancelled_by, follow, refuse
 from app.web.correct_tab import CorrectTab, write_labels
 from app.web.finetune_jobs import LOG
 from app.web.guards import check_size, unzip_labels
-from app.web.try_tab import OWN_VARIANT, TryTab, licence_line, model_choices, variant_choices
+from app.web.settings import Settings
+from app.web.try_tab import OWN_VARIANT, TryTab, first_variant, licence_line, model_choices, variant_choices
 from app.web.uploads import owned
 from app.web.visitors import public
 from superset_vocab.errors import InputError
@@ -34,6 +35,96 @@ class _Wanted:
     steps: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Form:
+    """What is asked for."""
+
+    upload: gr.File
+    own_map: gr.File
+    model: gr.Dropdown
+    variant: gr.Dropdown
+    licence: gr.Markdown
+    frames: gr.Number
+    steps: gr.Slider
+    run: gr.Button
+    stop: gr.Button
+
+    @classmethod
+    def lay_out(cls, limit: int) -> _Form:
+        models = model_choices()
+        variants = variant_choices(models[0])
+        upload = gr.File(
+            label="Labelled project (.zip): DeepLabCut, COCO, SLEAP or what `zoo convert` wrote",
+            file_types=[".zip"],
+            elem_id="finetune-upload",
+        )
+        own_map = gr.File(
+            label="Keypoint map (.toml), if you have one; else it is proposed from names and images",
+            file_types=[".toml"],
+            elem_id="finetune-map",
+        )
+        model = gr.Dropdown(models, value=models[0], label="Model", elem_id="finetune-model")
+        variant = gr.Dropdown(variants, value=variants[0], label="Variant", elem_id="finetune-variant")
+        licence = gr.Markdown(licence_line(models[0], variants[0]))
+        frames = gr.Number(
+            value=10,
+            precision=0,
+            minimum=0,
+            label="Labelled frames to learn from (0: all)",
+            elem_id="finetune-frames",
+        )
+        steps = gr.Slider(
+            min(10, limit), limit, value=min(200, limit), step=1, label="Steps", elem_id="finetune-steps"
+        )
+        with gr.Row():
+            run = gr.Button("Fine-tune", variant="primary", elem_id="finetune-run")
+            stop = gr.Button("Cancel", elem_id="finetune-cancel")
+        return cls(upload, own_map, model, variant, licence, frames, steps, run, stop)
+
+
+@dataclass(frozen=True, eq=False)
+class _Results:
+    """What comes of it."""
+
+    status: gr.Markdown
+    curve: gr.LinePlot
+    result: gr.Markdown
+    download: gr.File
+    to_try: gr.Button
+
+    @classmethod
+    def lay_out(cls) -> _Results:
+        return cls(
+            status=gr.Markdown(
+                "Ten labelled frames are enough to begin. Keypoints that you did not label are kept by "
+                "memory replay. Frames that are left over test the result.",
+                elem_id="finetune-status",
+            ),
+            curve=gr.LinePlot(
+                _NO_CURVE,
+                x="step",
+                y="loss",
+                label="Loss",
+                height=240,
+                visible=False,
+                elem_id="finetune-curve",
+            ),
+            result=gr.Markdown(visible=False, elem_id="finetune-result"),
+            download=gr.File(label="Fine-tuned model", visible=False, elem_id="finetune-file"),
+            to_try=gr.Button("Try the result", visible=False, elem_id="finetune-try"),
+        )
+
+    def hidden(self) -> dict[Any, Any]:
+        """Nothing has come yet."""
+        unseen = gr.update(visible=False)
+        return {
+            self.curve: gr.update(value=_NO_CURVE, visible=False),
+            self.result: unseen,
+            self.download: unseen,
+            self.to_try: unseen,
+        }
+
+
 def build(context: AppContext, source: TryTab, corrected: CorrectTab, tabs: gr.Tabs) -> None:
     """Add the tab's contents to the page that is being built.
 
@@ -43,159 +134,145 @@ def build(context: AppContext, source: TryTab, corrected: CorrectTab, tabs: gr.T
         corrected: Where labels come from with one button.
         tabs: All tabs, to go from one to another.
     """
-    models, limit = model_choices(), context.settings.max_fine_tuning_steps
-    variants = variant_choices(models[0])
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            upload = gr.File(
-                label="Labelled project (.zip): DeepLabCut, COCO, SLEAP or what `zoo convert` wrote",
-                file_types=[".zip"],
-                elem_id="finetune-upload",
-            )
-            own_map = gr.File(
-                label="Keypoint map (.toml), if you have one; else it is proposed from names and images",
-                file_types=[".toml"],
-                elem_id="finetune-map",
-            )
-            model = gr.Dropdown(models, value=models[0], label="Model", elem_id="finetune-model")
-            variant = gr.Dropdown(variants, value=variants[0], label="Variant", elem_id="finetune-variant")
-            licence = gr.Markdown(licence_line(models[0], variants[0]))
-            frames = gr.Number(
-                value=10, precision=0, minimum=0, label="Labelled frames to learn from (0: all)",
-                elem_id="finetune-frames",
-            )  # fmt: skip
-            steps = gr.Slider(
-                min(10, limit), limit, value=min(200, limit), step=1, label="Steps", elem_id="finetune-steps"
-            )
-            with gr.Row():
-                run = gr.Button("Fine-tune", variant="primary", elem_id="finetune-run")
-                stop = gr.Button("Cancel", elem_id="finetune-cancel")
+            form = _Form.lay_out(context.settings.max_fine_tuning_steps)
         with gr.Column(scale=2, min_width=320):
-            status = gr.Markdown(
-                "Ten labelled frames are enough to begin. Keypoints that you did not label are kept by "
-                "memory replay. Frames that are left over test the result.",
-                elem_id="finetune-status",
-            )
-            curve = gr.LinePlot(
-                _NO_CURVE,
-                x="step",
-                y="loss",
-                label="Loss",
-                height=240,
-                visible=False,
-                elem_id="finetune-curve",
-            )
-            result = gr.Markdown(visible=False, elem_id="finetune-result")
-            download = gr.File(label="Fine-tuned model", visible=False, elem_id="finetune-file")
-            to_try = gr.Button("Try the result", visible=False, elem_id="finetune-try")
+            results = _Results.lay_out()
+    _Handlers(context, form, results, source, tabs).wire(corrected)
 
-    owned(context, upload)
-    owned(context, own_map)
 
-    async def tune(request: gr.Request, project: Path, map_file: str, wanted: _Wanted,
-                   own: dict[str, str]) -> AsyncIterator[dict[Any, Any]]:  # fmt: skip
-        folder = context.visitor(request).new_folder("model")
-        arguments = {
-            "project": str(project),
-            "out": str(folder),
-            "model": wanted.model,
-            "variant": wanted.variant,
-            "keypoint_map": map_file,
-            "frames": wanted.frames,
-            "steps": wanted.steps,
-            "seed": 0,
-            "max_images": context.settings.max_fine_tuning_images,
-            "max_test_images": context.settings.max_test_images,
+@dataclass(frozen=True, eq=False)
+class _Handlers:
+    """What the tab does."""
+
+    context: AppContext
+    form: _Form
+    results: _Results
+    source: TryTab
+    tabs: gr.Tabs
+
+    def wire(self, corrected: CorrectTab) -> None:
+        """Connect the components with what follows here."""
+        form, results, source = self.form, self.results, self.source
+        owned(self.context, form.upload)
+        owned(self.context, form.own_map)
+        form.model.change(first_variant, form.model, [form.variant, form.licence], **PRIVATE)
+        form.variant.change(licence_line, [form.model, form.variant], form.licence, **PRIVATE)
+        outputs = [
+            *(results.status, results.curve, results.result, results.download, results.to_try),
+            *(source.own, source.model, source.variant, self.tabs),
+        ]
+        long: dict[str, Any] = {
+            **PRIVATE,
+            "concurrency_limit": None,
+            "show_progress": "minimal",
+            "show_progress_on": results.status,
         }
-        yield {
-            curve: gr.update(value=_NO_CURVE, visible=False),
-            result: gr.update(visible=False),
-            download: gr.update(visible=False),
-            to_try: gr.update(visible=False),
-        }
-        async for message in follow(context, request, "fine_tune", arguments):
-            points = read_curve(folder)
-            drawn = {} if points.empty else {curve: gr.update(value=points, visible=True)}
-            if isinstance(message, str):
-                yield {status: message, **drawn}
-                continue
-            label = f"my model {len(own) + 1} ({wanted.model}, fine-tuned)"
-            own = {**own, label: message["folder"]}
-            yield {
-                status: f"Done: {public(message['name'])}. It is in the tab Try as “{label}”.",
-                result: gr.update(value=public(summary(message)), visible=True),
-                download: gr.update(value=message["zip"], visible=True),
-                to_try: gr.update(visible=True),
-                source.own: own,
-                source.model: gr.update(choices=[*model_choices(), *own], value=label),
-                source.variant: gr.update(choices=[OWN_VARIANT], value=OWN_VARIANT),
-                **drawn,
-            }
+        wanted = [form.model, form.variant, form.frames, form.steps]
+        form.run.click(self.from_upload, [form.upload, form.own_map, *wanted, source.own], outputs, **long)
+        pictures = [source.labels, corrected.cutoff]
+        chosen = [source.model, source.variant, form.steps, source.own]
+        corrected.to_fine_tuning.click(self.from_corrected, [*pictures, *chosen], outputs, **long)
+        cancelled_by(self.context, form.stop, results.status)
+        results.to_try.click(self.to_try, None, self.tabs, **PRIVATE)
 
     async def from_upload(
-        request: gr.Request, upload: str | None, own_map: str | None, model: str, variant: str,
-        frames: float | None, steps: float, own: dict[str, str],
-    ) -> AsyncIterator[dict[Any, Any]]:  # fmt: skip
+        self,
+        request: gr.Request,
+        upload: str | None,
+        own_map: str | None,
+        model: str,
+        variant: str,
+        frames: float | None,
+        steps: float,
+        own: dict[str, str],
+    ) -> AsyncIterator[dict[Any, Any]]:
+        settings = self.context.settings
         try:
-            wanted = checked(context, model, variant, frames, steps)
+            wanted = checked(settings, model, variant, frames, steps)
             if upload is None:
                 raise InputError("nothing was uploaded; choose the zip file of a labelled project first")
             if own_map is not None:
-                check_size(Path(own_map), context.settings)
-            target = context.visitor(request).new_folder("project")
-            project = await asyncio.to_thread(unzip_labels, Path(upload), target, context.settings)
+                check_size(Path(own_map), settings)
+            target = self.context.visitor(request).new_folder("project")
+            project = await asyncio.to_thread(unzip_labels, Path(upload), target, settings)
         except InputError as error:
             raise refuse(error) from error
-        async for changes in tune(request, project, own_map or "", wanted, own):
+        async for changes in self.tune(request, project, own_map or "", wanted, own):
             yield changes
 
     async def from_corrected(
-        request: gr.Request, pictures: list[dict[str, Any]], cutoff: float, model: str, variant: str,
-        steps: float, own: dict[str, str],
-    ) -> AsyncIterator[dict[Any, Any]]:  # fmt: skip
+        self,
+        request: gr.Request,
+        pictures: list[dict[str, Any]],
+        cutoff: float,
+        model: str,
+        variant: str,
+        steps: float,
+        own: dict[str, str],
+    ) -> AsyncIterator[dict[Any, Any]]:
         try:
             if model in own:
                 raise InputError("this is a fine-tuned model already; choose its parent in the tab Try")
-            wanted = checked(context, model, variant, 0, steps)
-            target = context.visitor(request).new_folder("corrected")
+            wanted = checked(self.context.settings, model, variant, 0, steps)
+            target = self.context.visitor(request).new_folder("corrected")
             await asyncio.to_thread(write_labels, pictures, target, "coco", cutoff)
         except InputError as error:
             raise refuse(error) from error
-        yield {tabs: gr.update(selected="finetune")}
-        async for changes in tune(request, target / "corrected", "", wanted, own):
+        yield {self.tabs: gr.update(selected="finetune")}
+        async for changes in self.tune(request, target / "corrected", "", wanted, own):
             yield changes
 
-    def choose_model(name: str) -> Any:
-        found = variant_choices(name)
-        return gr.update(choices=found, value=found[0]), licence_line(name, found[0])
+    async def tune(
+        self, request: gr.Request, project: Path, map_file: str, wanted: _Wanted, own: dict[str, str]
+    ) -> AsyncIterator[dict[Any, Any]]:
+        results, settings = self.results, self.context.settings
+        folder = self.context.visitor(request).new_folder("model")
+        arguments = {
+            **vars(wanted),
+            "project": str(project),
+            "out": str(folder),
+            "keypoint_map": map_file,
+            "seed": 0,
+            "max_images": settings.max_fine_tuning_images,
+            "max_test_images": settings.max_test_images,
+        }
+        yield results.hidden()
+        async for message in follow(self.context, request, "fine_tune", arguments):
+            points = read_curve(folder)
+            drawn = {} if points.empty else {results.curve: gr.update(value=points, visible=True)}
+            if isinstance(message, str):
+                yield {results.status: message, **drawn}
+            else:
+                yield {**self.finished(message, wanted.model, own), **drawn}
 
-    def cancel(request: gr.Request) -> str:
-        return "Cancelled." if context.worker.cancel(session(request)) else "Nothing is running."
+    def finished(self, message: dict[str, Any], model: str, own: dict[str, str]) -> dict[Any, Any]:
+        """What the page shows of a new model, and that the tab Try has it."""
+        results, source = self.results, self.source
+        label = f"my model {len(own) + 1} ({model}, fine-tuned)"
+        own = {**own, label: message["folder"]}
+        return {
+            results.status: f"Done: {public(message['name'])}. It is in the tab Try as “{label}”.",
+            results.result: gr.update(value=public(summary(message)), visible=True),
+            results.download: gr.update(value=message["zip"], visible=True),
+            results.to_try: gr.update(visible=True),
+            source.own: own,
+            source.model: gr.update(choices=[*model_choices(), *own], value=label),
+            source.variant: gr.update(choices=[OWN_VARIANT], value=OWN_VARIANT),
+        }
 
-    outputs = [status, curve, result, download, to_try, source.own, source.model, source.variant, tabs]
-    common: dict[str, Any] = {
-        "concurrency_limit": None,
-        "api_visibility": "private",
-        "show_progress": "minimal",
-        "show_progress_on": status,
-    }
-    model.change(choose_model, model, [variant, licence], api_visibility="private")
-    variant.change(licence_line, [model, variant], licence, api_visibility="private")
-    run.click(from_upload, [upload, own_map, model, variant, frames, steps, source.own], outputs, **common)
-    inputs = [source.labels, corrected.cutoff, source.model, source.variant, steps, source.own]
-    corrected.to_fine_tuning.click(from_corrected, inputs, outputs, **common)
-    stop.click(cancel, None, status, queue=False, api_visibility="private")
-    to_try.click(lambda: gr.update(selected="try"), None, tabs, api_visibility="private")
+    def to_try(self) -> Any:
+        return gr.update(selected="try")
 
 
-def checked(context: AppContext, model: str, variant: str, frames: float | None, steps: float) -> _Wanted:
+def checked(settings: Settings, model: str, variant: str, frames: float | None, steps: float) -> _Wanted:
     """What the page sent, as far as it may be asked for.
 
     Raises:
         InputError: If it may not.
     """
     find_model(model, variant)
-    settings = context.settings
     n_frames, n_steps = int(frames or 0), int(steps)
     if not 0 <= n_frames <= settings.max_fine_tuning_images:
         raise InputError(

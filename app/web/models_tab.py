@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.web.context import AppContext
+from app.web.context import PRIVATE, AppContext
 from zoo.catalogue import ModelSpec, list_models
 
 
@@ -28,7 +28,7 @@ def build(context: AppContext) -> None:
         path = weights_of(specs[name])
         return gr.update(value=path, visible=path is not None), describe(specs[name])
 
-    choice.change(show, choice, [weights, card], api_visibility="private")
+    choice.change(show, choice, [weights, card], **PRIVATE)
 
 
 def describe(spec: ModelSpec) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.web.context import AppContext, follow, refuse, session
+from app.web.context import PRIVATE, AppContext, cancelled_by, follow, refuse
 from app.web.guards import IMAGE_SUFFIXES, check_uploads
 from app.web.uploads import owned
 from superset_vocab.errors import InputError
@@ -56,75 +56,142 @@ def variant_choices(model: str) -> list[str]:
     return sorted(variants, key=lambda variant: variant != EMBEDDED)
 
 
-def build(context: AppContext) -> TryTab:
-    """Add the tab's contents to the page that is being built."""
-    labels, own = gr.State([]), gr.State({})
-    models = model_choices()
-    with gr.Row():
-        with gr.Column(scale=1, min_width=300):
-            upload = gr.File(
-                label="Images, or one video",
-                file_count="multiple",
-                file_types=[*IMAGE_SUFFIXES, *VIDEO_SUFFIXES],
-                elem_id="try-upload",
-            )
-            examples = _examples(context, upload)
-            model = gr.Dropdown(models, value=models[0], label="Model", elem_id="try-model")
-            variants = variant_choices(models[0])
-            variant = gr.Dropdown(variants, value=variants[0], label="Variant", elem_id="try-variant")
-            licence = gr.Markdown(licence_line(models[0], variants[0]))
-            cutoff = gr.Slider(
-                0,
-                1,
-                value=0.3,
-                step=0.05,
-                label="Draw keypoints from this confidence on",
-                elem_id="try-cutoff",
-            )
-            individuals = gr.Number(
-                value=0,
-                precision=0,
-                minimum=0,
-                maximum=50,
-                label="Number of animals (0: as many as are seen)",
-            )
-            smoothing = gr.Radio(SMOOTHING, value=SMOOTHING[0], label="Smoothing (videos)")
-            with gr.Row():
-                run = gr.Button("Predict", variant="primary", elem_id="try-run")
-                stop = gr.Button("Cancel", elem_id="try-cancel")
-        with gr.Column(scale=2, min_width=320):
-            status = gr.Markdown("Upload something, or take an example.", elem_id="try-status")
-            video = gr.Video(label="Labelled video", visible=False, elem_id="try-video")
-            gallery = gr.Gallery(
+@dataclass(frozen=True, eq=False)
+class _Form:
+    """What is asked for."""
+
+    upload: gr.File
+    model: gr.Dropdown
+    variant: gr.Dropdown
+    licence: gr.Markdown
+    cutoff: gr.Slider
+    individuals: gr.Number
+    smoothing: gr.Radio
+    run: gr.Button
+    stop: gr.Button
+
+    @classmethod
+    def lay_out(cls, context: AppContext) -> _Form:
+        models = model_choices()
+        variants = variant_choices(models[0])
+        upload = gr.File(
+            label="Images, or one video",
+            file_count="multiple",
+            file_types=[*IMAGE_SUFFIXES, *VIDEO_SUFFIXES],
+            elem_id="try-upload",
+        )
+        _examples(context, upload)
+        model = gr.Dropdown(models, value=models[0], label="Model", elem_id="try-model")
+        variant = gr.Dropdown(variants, value=variants[0], label="Variant", elem_id="try-variant")
+        licence = gr.Markdown(licence_line(models[0], variants[0]))
+        cutoff = gr.Slider(
+            0, 1, value=0.3, step=0.05, label="Draw keypoints from this confidence on", elem_id="try-cutoff"
+        )
+        individuals = gr.Number(
+            value=0,
+            precision=0,
+            minimum=0,
+            maximum=50,
+            label="Number of animals (0: as many as are seen)",
+        )
+        smoothing = gr.Radio(SMOOTHING, value=SMOOTHING[0], label="Smoothing (videos)")
+        with gr.Row():
+            run = gr.Button("Predict", variant="primary", elem_id="try-run")
+            stop = gr.Button("Cancel", elem_id="try-cancel")
+        return cls(upload, model, variant, licence, cutoff, individuals, smoothing, run, stop)
+
+
+@dataclass(frozen=True, eq=False)
+class _Results:
+    """What comes of it."""
+
+    status: gr.Markdown
+    video: gr.Video
+    gallery: gr.Gallery
+    plot: gr.Image
+    files: gr.File
+
+    @classmethod
+    def lay_out(cls) -> _Results:
+        return cls(
+            status=gr.Markdown("Upload something, or take an example.", elem_id="try-status"),
+            video=gr.Video(label="Labelled video", visible=False, elem_id="try-video"),
+            gallery=gr.Gallery(
                 label="Labelled images",
                 visible=False,
                 columns=2,
                 object_fit="contain",
                 interactive=False,
                 elem_id="try-gallery",
-            )
-            plot = gr.Image(
+            ),
+            plot=gr.Image(
                 label="Confidence of each keypoint",
                 visible=False,
                 interactive=False,
                 buttons=["download", "fullscreen"],
                 elem_id="try-plot",
-            )
-            files = gr.File(
+            ),
+            files=gr.File(
                 label="Tables to download",
                 visible=False,
                 interactive=False,
                 file_count="multiple",
                 elem_id="try-files",
-            )
+            ),
+        )
 
-    def choose_model(name: str, own: dict[str, str]) -> Any:
+
+def build(context: AppContext) -> TryTab:
+    """Add the tab's contents to the page that is being built."""
+    labels, own = gr.State([]), gr.State({})
+    with gr.Row():
+        with gr.Column(scale=1, min_width=300):
+            form = _Form.lay_out(context)
+        with gr.Column(scale=2, min_width=320):
+            results = _Results.lay_out()
+    finished = _Handlers(context, form, results, labels, own).wire()
+    return TryTab(labels, finished, own, form.model, form.variant)
+
+
+@dataclass(frozen=True, eq=False)
+class _Handlers:
+    """What the tab does."""
+
+    context: AppContext
+    form: _Form
+    results: _Results
+    labels: gr.State
+    own: gr.State
+
+    def wire(self) -> Any:
+        """Connect the components with what follows here; the event of a prediction."""
+        form, results = self.form, self.results
+        chosen = [form.model, form.variant, self.own]
+        form.model.change(self.choose_model, [form.model, self.own], [form.variant, form.licence], **PRIVATE)
+        form.variant.change(self.describe, chosen, form.licence, **PRIVATE)
+        owned(self.context, form.upload, api_name="remember")
+        finished = form.run.click(
+            self.predict,
+            [form.upload, form.model, form.variant, form.cutoff, form.individuals, form.smoothing, self.own],
+            [results.status, results.video, results.gallery, results.plot, results.files, self.labels],
+            concurrency_limit=None,
+            api_name="predict",
+            show_progress="minimal",
+            show_progress_on=results.status,
+        )
+        cancelled_by(self.context, form.stop, results.status)
+        return finished
+
+    def choose_model(self, name: str, own: dict[str, str]) -> Any:
         if name in own:
             return gr.update(choices=[OWN_VARIANT], value=OWN_VARIANT), _OWN
-        found = variant_choices(name)
-        return gr.update(choices=found, value=found[0]), licence_line(name, found[0])
+        return first_variant(name)
+
+    def describe(self, model: str, variant: str, own: dict[str, str]) -> str:
+        return _OWN if model in own else licence_line(model, variant)
 
     async def predict(
+        self,
         request: gr.Request,
         paths: list[str] | None,
         model: str,
@@ -134,57 +201,41 @@ def build(context: AppContext) -> TryTab:
         smoothing: str,
         own: dict[str, str],
     ) -> AsyncIterator[dict[Any, Any]]:
-        inputs = [Path(path) for path in paths or []]
+        inputs, results = [Path(path) for path in paths or []], self.results
         try:
-            kind = check_uploads(inputs, context.settings)
+            kind = check_uploads(inputs, self.context.settings)
             model, variant = chosen_model(model, variant, own)
         except InputError as error:
             raise refuse(error) from error
         arguments = {
             "inputs": [str(path) for path in inputs],
-            "out": str(context.visitor(request).new_folder("predict")),
+            "out": str(self.context.visitor(request).new_folder("predict")),
             "model": model,
             "variant": variant,
             "cutoff": float(cutoff),
             "max_individuals": int(individuals) if individuals else None,
             "video": kind == "video",
             "smooth": kind == "video" and smoothing != SMOOTHING[0],
-            "max_frames": context.settings.max_frames,
+            "max_frames": self.context.settings.max_frames,
         }
-        async for message in follow(context, request, "predict", arguments):
+        async for message in follow(self.context, request, "predict", arguments):
             if isinstance(message, str):
-                yield {status: message}
-            else:
-                yield {
-                    status: message["summary"],
-                    video: gr.update(value=message["video"], visible=message["video"] is not None),
-                    gallery: gr.update(value=message["gallery"], visible=bool(message["gallery"])),
-                    plot: gr.update(value=message["plot"], visible=True),
-                    files: gr.update(value=message["files"], visible=True),
-                    labels: message["labels"],
-                }
+                yield {results.status: message}
+                continue
+            yield {
+                results.status: message["summary"],
+                results.video: gr.update(value=message["video"], visible=message["video"] is not None),
+                results.gallery: gr.update(value=message["gallery"], visible=bool(message["gallery"])),
+                results.plot: gr.update(value=message["plot"], visible=True),
+                results.files: gr.update(value=message["files"], visible=True),
+                self.labels: message["labels"],
+            }
 
-    def describe(model: str, variant: str, own: dict[str, str]) -> str:
-        return _OWN if model in own else licence_line(model, variant)
 
-    def cancel(request: gr.Request) -> str:
-        return "Cancelled." if context.worker.cancel(session(request)) else "Nothing is running."
-
-    model.change(choose_model, [model, own], [variant, licence], api_visibility="private")
-    variant.change(describe, [model, variant, own], licence, api_visibility="private")
-    owned(context, upload, api_name="remember")
-    event = run.click(
-        predict,
-        [upload, model, variant, cutoff, individuals, smoothing, own],
-        [status, video, gallery, plot, files, labels],
-        concurrency_limit=None,
-        api_name="predict",
-        show_progress="minimal",
-        show_progress_on=status,
-    )
-    stop.click(cancel, None, status, queue=False, api_visibility="private")
-    del examples
-    return TryTab(labels, event, own, model, variant)
+def first_variant(model: str) -> tuple[Any, str]:
+    """What follows from the choice of a model of the catalogue: its variants, and a line about the first."""
+    found = variant_choices(model)
+    return gr.update(choices=found, value=found[0]), licence_line(model, found[0])
 
 
 def chosen_model(model: str, variant: str, own: dict[str, str]) -> tuple[str, str]:
@@ -218,12 +269,11 @@ def licence_line(model: str, variant: str | None) -> str:
     return f"{spec.summary}. It {where}. Licence: {spec.licence}."
 
 
-def _examples(context: AppContext, upload: gr.File) -> Any:
+def _examples(context: AppContext, upload: gr.File) -> None:
     """The host's example files, to be taken with a click."""
     if context.settings.examples is None:
-        return None
+        return
     known = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
     files = sorted(p for p in context.settings.examples.iterdir() if p.suffix.lower() in known)
-    if not files:
-        return None
-    return gr.Examples([[[str(context.offered(path))]] for path in files], inputs=[upload], label="Examples")
+    if files:
+        gr.Examples([[[str(context.offered(path))]] for path in files], inputs=[upload], label="Examples")
