@@ -35,7 +35,7 @@ $(APP): pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(BASE)
 
 $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable ".[train,sleap,smooth,app,dev]"
+	$(PIP) --editable ".[train,sleap,nwb,smooth,app,dev]"
 	$(PIP) --no-deps $(MMDET)
 	@touch $@ $(BASE) $(APP)
 

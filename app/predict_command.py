@@ -40,7 +40,9 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     predict.add_argument("--model", default=DEFAULT_MODEL, help="default: %(default)s; see `zoo models`")
     add_model_options(predict)
     predict.add_argument("--out", type=Path, required=True, help="folder for the results")
-    predict.add_argument("--format", default="h5,csv,coco", help="tables to write; default: %(default)s")
+    predict.add_argument(
+        "--format", default="h5,csv,coco", help="tables to write, of h5, csv, coco, nwb; default: %(default)s"
+    )
     predict.add_argument("--no-video", action="store_true", help="draw no labelled video or images")
     predict.add_argument("--cutoff", type=float, help="confidence below which nothing is drawn; default: 0.3")
     predict.add_argument(

@@ -1,4 +1,4 @@
-"""Predictions as files: DeepLabCut tables (h5, csv) and COCO keypoint results.
+"""Predictions as files: DeepLabCut tables (h5, csv), COCO keypoint results, NWB (`zoo.nwb`).
 
 DeepLabCut's conventions, kept so that its tools read the files: one row for each frame; columns are
 [scorer, bodyparts, coords], or [scorer, individuals, bodyparts, coords] for several individuals;
@@ -25,6 +25,7 @@ import numpy as np
 
 from superset_vocab.errors import InputError
 from superset_vocab.files import atomic_path, make_folder, write_json
+from zoo.nwb import require, write_nwb
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,14 +44,16 @@ def export(
     Args:
         predictions: What to write.
         folder: Created if it does not exist.
-        stem: Start of the file names: <stem>.h5, <stem>.csv, <stem>.coco.json, <stem>.provenance.json.
-        formats: Any of "h5", "csv", "coco".
+        stem: Start of the file names: <stem>.h5, <stem>.csv, <stem>.coco.json, <stem>.nwb,
+            <stem>.provenance.json.
+        formats: Any of "h5", "csv", "coco", "nwb" (of a video; needs the extra nwb).
 
     Returns:
         The files, the provenance last.
 
     Raises:
-        InputError: If a format is unknown or the folder cannot be written. Existing files are replaced.
+        InputError: If a format is unknown or cannot be had, or the folder cannot be written. Existing files
+            are replaced.
     """
     paths = export_paths(folder, stem, formats)
     make_folder(folder)
@@ -67,12 +70,14 @@ def export_paths(folder: Path, stem: str, formats: Sequence[str]) -> list[Path]:
     """Files that `export` writes, without writing them.
 
     Raises:
-        InputError: If a format is unknown or there is none.
+        InputError: If a format is unknown, there is none, or what it needs is not installed.
     """
     unknown = [name for name in formats if name not in _SUFFIXES]
     if unknown or not formats:
         found = ", ".join(map(repr, unknown)) or "nothing"
         raise InputError(f"formats: {found} is no format to write; there are: {', '.join(_SUFFIXES)}")
+    if "nwb" in formats:
+        require()
     suffixes = [_SUFFIXES[name] for name in formats]
     return [folder / f"{stem}{suffix}" for suffix in [*suffixes, ".provenance.json"]]
 
@@ -199,9 +204,10 @@ def _short(value: np.floating) -> float:
     return float(str(np.float32(value)))
 
 
-_SUFFIXES = {"h5": ".h5", "csv": ".csv", "coco": ".coco.json"}
+_SUFFIXES = {"h5": ".h5", "csv": ".csv", "coco": ".coco.json", "nwb": ".nwb"}
 _WRITERS: dict[str, Callable[[Predictions, Path], None]] = {
     "h5": write_dlc_h5,
     "csv": write_dlc_csv,
     "coco": write_coco,
+    "nwb": write_nwb,
 }
