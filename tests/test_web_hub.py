@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hub_client import HubClient
 from hub_datasets import dataset, refusal
 from loopback_hub_upload import UploadHub
 
+from app.web.context import AppContext
 from app.web.settings import Settings
 from converters import load_superset
 from superset_vocab import InputError
@@ -117,6 +119,19 @@ def test_a_finished_bundle_is_proposed(hub: UploadHub, client: HubClient, tmp_pa
     assert "secret" not in json.dumps(propose(folders[1], "field3", "hf_wrong-secret"))
     held = hub.repositories["datasets/ann/open"]
     assert set(held.commits[held.refs["main"]]) == {"README.md"}
+
+
+def test_the_host_s_account_opens_no_more_than_so_many_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = AppContext.start(Settings(root=tmp_path, max_pull_requests=2))
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+    context.count_pull_request()
+    context.count_pull_request()
+    with pytest.raises(InputError, match="2 pull requests were opened here in the last day"):
+        context.count_pull_request()
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0 + 86_401)
+    context.count_pull_request()
 
 
 def test_a_space_starts_the_same_app(monkeypatch: pytest.MonkeyPatch) -> None:

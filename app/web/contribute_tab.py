@@ -360,6 +360,7 @@ class _Handlers:
                 raise InputError(
                     "say that you may show the images to the public, or keep the bundle for yourself"
                 )
+            self.context.count_pull_request()
         except InputError as error:
             raise refuse(error) from error
         yield {self.dataset.status: "Opening the pull request ...", self.pull_request.opened: ""}

@@ -36,6 +36,7 @@ class Settings:
         examples: Folder with example images and videos to choose from, or None.
         collection: Dataset repository on the Hub, "owner/name", to which the tab Contribute opens pull
             requests in the name of the host's account; "" for none.
+        max_pull_requests: Most of them that all visitors together may open in a day.
         pool: Folder of pictures to annotate, or None.
         pool_origin: Where that folder's pictures are from, with the commit if it is the Hub; "" says nothing.
         annotations: Folder in which the annotations of the pool are kept, or None.
@@ -61,6 +62,7 @@ class Settings:
     idle_minutes: float = 60.0
     examples: Path | None = None
     collection: str = ""
+    max_pull_requests: int = 20
     pool: Path | None = None
     pool_origin: str = ""
     annotations: Path | None = None
