@@ -201,7 +201,6 @@ def test_importing_is_light():
         "names = [getattr(eks, name) for name in eks.__all__]\n"
         "heavy = [m for m in ('torch', 'numba', 'cv2') if m in sys.modules]\n"
         "assert not heavy and all(names), heavy\n"
-        "assert set(dir(eks)) == set(eks.__all__)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 
