@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.predict_command import add_model_options, load_chosen
+from app.shared_options import add_matching_options, add_model_options, load_chosen
 
 if TYPE_CHECKING:
     from app.contribution import Prompts
@@ -46,16 +46,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     add_matching_options(contribute)
     add_model_options(contribute)
     contribute.set_defaults(run=run)
-
-
-def add_matching_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of keypoint matching."""
-    parser.add_argument("--names-only", action="store_true", help="use no model: match by the names alone")
-    parser.add_argument(
-        "--min-confidence", type=float, default=0.8, help="below it no pair is proposed; default: %(default)s"
-    )
-    parser.add_argument("--max-images", type=int, default=200, help="to match by; default: %(default)s")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(arguments: argparse.Namespace, prompts: Prompts | None = None) -> int:

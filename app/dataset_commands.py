@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.export_command import add_option_argument, parse_options
+from app.shared_options import add_option_argument, parse_options
 from superset_vocab.errors import all_problems
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.predict_command import DEFAULT_MODEL, add_model_options, load_chosen
+from app.shared_options import DEFAULT_MODEL, add_model_options, add_overrides, load_chosen
 
 if TYPE_CHECKING:
     from superset_vocab import KeypointMap, LabelSet
@@ -62,14 +62,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--format", help="format of the project; default: detected")
     parser.add_argument("--dataset", help="name of the dataset; default: the map's, or the project's")
     parser.add_argument("--seed", type=int, default=0, help="of frames, samples and weights; default: 0")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="TABLE.ENTRY=VALUE",
-        dest="overrides",
-        help="change the recipe, e.g. schedule.iterations=600; may be repeated",
-    )
+    add_overrides(parser, "recipe, e.g. schedule.iterations=600")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     parser.set_defaults(run=run_finetune)
 

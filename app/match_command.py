@@ -6,8 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from app.contribute_command import add_matching_options
-from app.predict_command import DEFAULT_MODEL, add_model_options, load_chosen
+from app.shared_options import DEFAULT_MODEL, add_matching_options, add_model_options, load_chosen
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
