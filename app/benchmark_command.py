@@ -47,6 +47,8 @@ def run_benchmark_command(arguments: argparse.Namespace) -> int:
         raise InputError("benchmark needs a spec and --out, or --list")
     if arguments.minutes is not None and not arguments.minutes > 0:
         raise InputError(f"--minutes is {arguments.minutes:g}, want more than 0")
+    if arguments.report_only and arguments.minutes is not None:
+        raise InputError("--minutes has no effect with --report-only; leave one out")
     benchmark = load_benchmark(arguments.spec, arguments.overrides)
     if arguments.report_only:
         results = results_of(arguments.out)

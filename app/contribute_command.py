@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.shared_options import add_matching_options, add_model_options, load_chosen
+from app.shared_options import add_matching_options, add_model_options, load_unless_names_only
 
 if TYPE_CHECKING:
     from app.contribution import Prompts
@@ -59,7 +59,10 @@ def run(arguments: argparse.Namespace, prompts: Prompts | None = None) -> int:
         0: converted, or stopped by the person who was asked.
     """
     from app.contribution import Prompts, Request, contribute
+    from superset_vocab.errors import InputError
 
+    if arguments.names_only and arguments.model:
+        raise InputError("--model has no effect with --names-only; leave one out")
     prompts = prompts or Prompts.of_terminal(yes=arguments.yes)
     request = Request(
         source=arguments.source,
@@ -80,7 +83,7 @@ def run(arguments: argparse.Namespace, prompts: Prompts | None = None) -> int:
     )
     print(f"{arguments.source}:")
     arguments.model = arguments.model or arguments.vocabulary
-    model = None if arguments.names_only else load_chosen(arguments)
+    model = load_unless_names_only(arguments)
     outcome = contribute(request, model, arguments.vocabulary, prompts)
     if outcome.dataset is None:
         print(f"not converted; the proposal is in {arguments.out}, to be looked at: {outcome.page}")

@@ -75,6 +75,10 @@ def run_finetune(arguments: argparse.Namespace) -> int:
 
     if arguments.threshold is not None and arguments.method != "replay":
         raise InputError("--threshold has no effect without --method replay; leave one out")
+    if _is_superset(arguments.project) and (arguments.format or arguments.dataset):
+        raise InputError(
+            f"{arguments.project}: is in a superset vocabulary already, --format and --dataset have no effect"
+        )
     replay = None
     if arguments.method == "replay":
         replay = Replay(arguments.threshold, arguments.boxes)
@@ -161,18 +165,11 @@ def _proposed(labels: LabelSet, model: Model, arguments: argparse.Namespace) -> 
     Raises:
         InputError: If it has to be looked at first.
     """
+    from adaptation.keypoint_files import write_matching
+    from adaptation.keypoint_matching import match_keypoints
     from superset_vocab.errors import InputError
     from superset_vocab.files import make_folder
 
-    try:
-        from adaptation.keypoint_files import write_matching  # pyright: ignore[reportMissingImports]
-        from adaptation.keypoint_matching import match_keypoints  # pyright: ignore[reportMissingImports]
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{arguments.project}: no keypoint map is known for the dataset {labels.sources[0].dataset!r} "
-            f"with the keypoints {', '.join(labels.keypoints)}; give one with --map (its name, or a .toml "
-            "that maps or drops each of them; CONTRIBUTING.md shows one)"
-        ) from error
     matching = match_keypoints(labels, model, progress=True)
     folder = make_folder(arguments.out) / _MATCHING
     written = write_matching(matching, labels, folder)

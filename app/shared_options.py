@@ -59,6 +59,21 @@ def load_chosen(arguments: argparse.Namespace) -> Model:
     return model
 
 
+def load_unless_names_only(arguments: argparse.Namespace) -> Model | None:
+    """The model whose poses help to match keypoints; None with `--names-only`.
+
+    Raises:
+        InputError: If no model is wanted and yet one is described.
+    """
+    if not arguments.names_only:
+        return load_chosen(arguments)
+    described = ("variant", "weights", "detector", "detector_weights", "box_category", "strict")
+    given = [f"--{name.replace('_', '-')}" for name in described if getattr(arguments, name)]
+    if given:
+        raise InputError(f"{', '.join(given)} has no effect with --names-only; leave one out")
+    return None
+
+
 def number_or_word(text: str | None) -> int | str | None:
     """The number that was given, or the word, which the library checks."""
     return int(text) if text is not None and text.isdecimal() else text
