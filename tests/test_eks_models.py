@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from data import need
+from eks_ensembles import a_track, synchronous_views
 from scipy.optimize import minimize_scalar
-from test_eks_degenerate import a_track, synchronous_views
 
 from adaptation.eks import (
     Ensemble,
