@@ -20,7 +20,6 @@ from app import (
     dataset_commands,
     demo_command,
     export_command,
-    fetch_command,
     finetune_command,
     match_command,
     predict_command,
@@ -98,7 +97,6 @@ def build_parser() -> argparse.ArgumentParser:
     comparison_command.add_to(commands)
     contribute_command.add_to(commands)
     export_command.add_to(commands)
-    fetch_command.add_to(commands)
     finetune_command.add_to(commands)
     match_command.add_to(commands)
     publish_command.add_to(commands)

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.predict_command import add_model_options, load_chosen
+from app.shared_options import add_matching_options, add_model_options, load_unless_names_only
 
 if TYPE_CHECKING:
     from app.contribution import Prompts
@@ -48,16 +48,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     contribute.set_defaults(run=run)
 
 
-def add_matching_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of keypoint matching."""
-    parser.add_argument("--names-only", action="store_true", help="use no model: match by the names alone")
-    parser.add_argument(
-        "--min-confidence", type=float, default=0.8, help="below it no pair is proposed; default: %(default)s"
-    )
-    parser.add_argument("--max-images", type=int, default=200, help="to match by; default: %(default)s")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-
-
 def run(arguments: argparse.Namespace, prompts: Prompts | None = None) -> int:
     """Run the whole way.
 
@@ -69,7 +59,10 @@ def run(arguments: argparse.Namespace, prompts: Prompts | None = None) -> int:
         0: converted, or stopped by the person who was asked.
     """
     from app.contribution import Prompts, Request, contribute
+    from superset_vocab.errors import InputError
 
+    if arguments.names_only and arguments.model:
+        raise InputError("--model has no effect with --names-only; leave one out")
     prompts = prompts or Prompts.of_terminal(yes=arguments.yes)
     request = Request(
         source=arguments.source,
@@ -90,7 +83,7 @@ def run(arguments: argparse.Namespace, prompts: Prompts | None = None) -> int:
     )
     print(f"{arguments.source}:")
     arguments.model = arguments.model or arguments.vocabulary
-    model = None if arguments.names_only else load_chosen(arguments)
+    model = load_unless_names_only(arguments)
     outcome = contribute(request, model, arguments.vocabulary, prompts)
     if outcome.dataset is None:
         print(f"not converted; the proposal is in {arguments.out}, to be looked at: {outcome.page}")

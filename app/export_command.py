@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.shared_options import add_option_argument, parse_options
 from superset_vocab.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,30 +35,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     add_option_argument(export, "of the format written, e.g. scorer=Ann")
     export.add_argument("--source-format", help="format of DATASET; default: detected")
     export.set_defaults(run=run_export)
-
-
-def add_option_argument(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add `--option NAME=VALUE`, which may be given several times."""
-    parser.add_argument(
-        "--option", action="append", default=[], metavar="NAME=VALUE", help=f"an option {what}; repeatable"
-    )
-
-
-def parse_options(texts: Sequence[str]) -> dict[str, str]:
-    """The options by name.
-
-    Raises:
-        InputError: If one has no "=" or is given twice.
-    """
-    options: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise InputError(f"--option {text!r} is not NAME=VALUE")
-        if name in options:
-            raise InputError(f"--option {name} is given twice")
-        options[name] = value
-    return options
 
 
 def run_export(arguments: argparse.Namespace) -> int:

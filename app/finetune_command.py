@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.predict_command import DEFAULT_MODEL, add_model_options, load_chosen
+from app.shared_options import DEFAULT_MODEL, add_model_options, add_overrides, load_chosen
 
 if TYPE_CHECKING:
     from superset_vocab import KeypointMap, LabelSet
@@ -62,14 +62,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--format", help="format of the project; default: detected")
     parser.add_argument("--dataset", help="name of the dataset; default: the map's, or the project's")
     parser.add_argument("--seed", type=int, default=0, help="of frames, samples and weights; default: 0")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="TABLE.ENTRY=VALUE",
-        dest="overrides",
-        help="change the recipe, e.g. schedule.iterations=600; may be repeated",
-    )
+    add_overrides(parser, "recipe, e.g. schedule.iterations=600")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     parser.set_defaults(run=run_finetune)
 
@@ -82,6 +75,10 @@ def run_finetune(arguments: argparse.Namespace) -> int:
 
     if arguments.threshold is not None and arguments.method != "replay":
         raise InputError("--threshold has no effect without --method replay; leave one out")
+    if _is_superset(arguments.project) and (arguments.format or arguments.dataset):
+        raise InputError(
+            f"{arguments.project}: is in a superset vocabulary already, --format and --dataset have no effect"
+        )
     replay = None
     if arguments.method == "replay":
         replay = Replay(arguments.threshold, arguments.boxes)
@@ -168,18 +165,11 @@ def _proposed(labels: LabelSet, model: Model, arguments: argparse.Namespace) -> 
     Raises:
         InputError: If it has to be looked at first.
     """
+    from adaptation.keypoint_files import write_matching
+    from adaptation.keypoint_matching import match_keypoints
     from superset_vocab.errors import InputError
     from superset_vocab.files import make_folder
 
-    try:
-        from adaptation.keypoint_files import write_matching  # pyright: ignore[reportMissingImports]
-        from adaptation.keypoint_matching import match_keypoints  # pyright: ignore[reportMissingImports]
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{arguments.project}: no keypoint map is known for the dataset {labels.sources[0].dataset!r} "
-            f"with the keypoints {', '.join(labels.keypoints)}; give one with --map (its name, or a .toml "
-            "that maps or drops each of them; CONTRIBUTING.md shows one)"
-        ) from error
     matching = match_keypoints(labels, model, progress=True)
     folder = make_folder(arguments.out) / _MATCHING
     written = write_matching(matching, labels, folder)

@@ -6,8 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from app.contribute_command import add_matching_options
-from app.predict_command import DEFAULT_MODEL, add_model_options, load_chosen
+from app.shared_options import DEFAULT_MODEL, add_matching_options, add_model_options, load_unless_names_only
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -45,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     labels = read_labels(arguments.source, format=arguments.format, dataset=arguments.dataset)
     matching = match_keypoints(
         labels,
-        None if arguments.names_only else load_chosen(arguments),
+        load_unless_names_only(arguments),
         vocabulary=vocabulary,
         min_confidence=arguments.min_confidence,
         max_images=arguments.max_images,

@@ -9,13 +9,19 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.shared_options import (
+    DEFAULT_MODEL,
+    add_model_options,
+    add_preset,
+    load_chosen,
+    number_or_word,
+    preset_options,
+)
 from superset_vocab.errors import InputError, all_problems
 
 if TYPE_CHECKING:
     from zoo import Model, Predictions
     from zoo.drawing import Style
-
-DEFAULT_MODEL = "superanimal_topviewmouse"
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -54,9 +60,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         metavar="N",
         help="frames from one detection to the next in a video, or 'auto'; default: the model's own",
     )
-    predict.add_argument(
-        "--preset", choices=("paper",), help="paper: crops with a context of 1.25, and flip test"
-    )
+    add_preset(predict)
     predict.add_argument("--batch-size", type=int, default=16, help="frames at a time; default: %(default)s")
     predict.add_argument(
         "--allow-truncated", action="store_true", help="take a truncated video as far as it goes"
@@ -64,48 +68,6 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     predict.add_argument("--overwrite", action="store_true", help="replace results that exist")
     predict.add_argument("--quiet", action="store_true", help="no progress bar")
     predict.set_defaults(run=run_predict)
-
-
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose a model's networks and weights; `load_chosen` reads them."""
-    parser.add_argument("--variant", help="which network of the model; default: the model's own")
-    parser.add_argument("--weights", type=Path, help="file to take the pose network's weights from")
-    parser.add_argument(
-        "--detector", help="which detector; 'none' for the whole frame, or a .json of boxes (COCO results)"
-    )
-    parser.add_argument("--detector-weights", type=Path, help="file to take the detector's weights from")
-    parser.add_argument(
-        "--box-category", help="of a .json of boxes only this category: its number, or its name in the file"
-    )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="fail rather than take the embedded weights where the published ones cannot be had",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
-
-
-def load_chosen(arguments: argparse.Namespace) -> Model:
-    """The model that the command line names; tells on stderr if the embedded one stands in."""
-    import warnings
-
-    import zoo
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", zoo.EmbeddedWeightsWarning)
-        model = zoo.load(
-            arguments.model,
-            arguments.variant,
-            arguments.device,
-            weights=arguments.weights,
-            detector=arguments.detector,
-            detector_weights=arguments.detector_weights,
-            box_category=_number_or_word(arguments.box_category),
-            allow_embedded=False if arguments.strict else None,
-        )
-    for one in caught:
-        print(f"zoo: warning: {one.message}", file=sys.stderr)
-    return model
 
 
 def list_models(arguments: argparse.Namespace) -> int:
@@ -186,17 +148,15 @@ def _predict_one(
     arguments: argparse.Namespace,
 ) -> None:
     """Predict on one input, write its tables and, with a style, its labelled video; say where they are."""
-    from zoo.model import PAPER
-
     predictions = model.predict(
         path,
         max_individuals=arguments.max_individuals,
         bbox_threshold=arguments.bbox_threshold,
-        detect_every=_number_or_word(arguments.detect_every),
+        detect_every=number_or_word(arguments.detect_every),
         batch_size=arguments.batch_size,
         allow_truncated=arguments.allow_truncated,
         progress=not arguments.quiet,
-        **(PAPER if arguments.preset == "paper" else {}),
+        **preset_options(arguments.preset),
     )
     written = predictions.save(arguments.out, stem, formats)
     if style is not None:
@@ -204,11 +164,6 @@ def _predict_one(
     print(f"{path}: {predictions!r}")
     for file in written:
         print(f"  {file}")
-
-
-def _number_or_word(text: str | None) -> int | str | None:
-    """The number that was given, or the word, which the library checks."""
-    return int(text) if text is not None and text.isdecimal() else text
 
 
 def _draw(

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from adaptation.eks.smoothed_recording import SmoothedRecording
 
 _MODELS = ("singlecam", "multicam", "calibrated", "mirrored", "pupil", "asynchronous")
+_WITHOUT_EFFECT = {
+    "singlecam": ("inflate", "good_frames", "n_latent", "variance_of"),
+    "calibrated": ("good_frames",),
+}
 _VIDEO_ONLY = ("resume", "max_individuals", "device", "detector", "batch_size")
 
 
@@ -159,14 +163,25 @@ def _range(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def _option(name: str) -> str:
+    """How an argument is written on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
 def smoothing_options(arguments: argparse.Namespace) -> SmoothingOptions:
     """The options that the command line names, over the defaults.
 
     Raises:
-        InputError: If one makes no sense.
+        InputError: If one makes no sense, or has no effect on the model.
     """
     from adaptation.eks.ensemble import SmoothingOptions
 
+    ignored = [name for name in _WITHOUT_EFFECT.get(arguments.model, ()) if getattr(arguments, name)]
+    if ignored:
+        raise all_problems(
+            "smooth",
+            [f"{_option(name)} has no effect on {arguments.model}; leave it out" for name in ignored],
+        )
     names = ("likelihood", "centre", "variance", "variance_floor", "good_frames", "n_latent", "variance_of")
     chosen: dict[str, Any] = {
         name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None
@@ -310,7 +325,7 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
             problems.append("--rename has no effect with --members")
     else:
         given = [name for name in _VIDEO_ONLY if getattr(arguments, name)]
-        problems += [f"--{name.replace('_', '-')} has an effect with --members only" for name in given]
+        problems += [f"{_option(name)} has an effect with --members only" for name in given]
     if arguments.plot is None and arguments.plot_frames is not None:
         problems.append("--plot-frames has an effect with --plot only")
     if arguments.fps is not None and arguments.fps <= 0:

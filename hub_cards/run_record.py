@@ -127,7 +127,6 @@ _EVALUATION = {
     "per_keypoint": dict,
     "precision": dict,
 }
-_ERRORS = {"n", "n_missing", "mean_distance", "median"}
 _STAGE = {"datasets": dict, "iterations": int, "samples": int, "seconds": (int, float), "device": str}
 
 

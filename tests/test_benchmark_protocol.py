@@ -252,6 +252,8 @@ def test_command(rendered: Path, tmp_path: Path, capsys) -> None:
     assert main(command) == 0
     assert "3 of 3 runs are done" in capsys.readouterr().out
     before = results_of(tmp_path)
+    assert main([*command, "--report-only", "--minutes", "9"]) == 2
+    assert "--minutes has no effect with --report-only" in capsys.readouterr().err
     assert main([*command, "--report-only"]) == 0
     assert results_of(tmp_path) == before
     assert main(["benchmark", "--list"]) == 0

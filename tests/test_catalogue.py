@@ -197,13 +197,6 @@ def test_importing_zoo_is_light() -> None:
     assert min(float(run[0]) for run in runs) <= 0.3
 
 
-def test_public_names() -> None:
-    assert dir(zoo) == sorted(zoo.__all__)
-    assert all(getattr(zoo, name) is not None for name in zoo.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'Modell'"):
-        _ = zoo.Modell
-
-
 def test_untrained_keypoints_are_those_that_no_training_set_defines() -> None:
     spec = find_model("superanimal_quadruped", "compact")
     vocabulary = load_vocabulary(spec.vocabulary)

@@ -318,6 +318,11 @@ def test_bad_images_refuse_or_are_left_out(run, tmp_path):
 def test_names_only_needs_no_model(run, tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "load", lambda *_, **__: pytest.fail("no model is wanted"))
     source, out = make_source(tmp_path / "lab"), tmp_path / "out"
+    for unwanted in (["--model", "m"], ["--variant", "compact", "--strict"]):
+        code, _, errors = run(*options(source, out, "--yes", "--names-only", *unwanted))
+        assert code == 2
+        assert f"{unwanted[0]}" in errors
+        assert "has no effect with --names-only" in errors
     code, printed, _ = run(*options(source, out, "--yes", "--names-only", *CONTACT))
     assert code == 0
     assert "warning: no image evidence" in printed

@@ -356,6 +356,7 @@ def test_command_tests_on_the_frames_that_are_left(project: Path, tmp_path: Path
     [
         (["--method", "naive", "--threshold", "0.5"], "--threshold has no effect"),
         (["--map", "dlc-openfield"], "is in a superset vocabulary already, --map has no effect"),
+        (["--dataset", "mine"], "already, --format and --dataset have no effect"),
         (["--frames", "100"], "100 frames asked for, and 8 are labelled"),
         (["--threshold", "2"], "threshold of memory replay is 2"),
     ],

@@ -197,6 +197,8 @@ MISTAKES = {
     "--plot-frames 0:5": "--plot-frames has an effect with --plot only",
     "--members superanimal_topviewmouse": "--members take one video, not 3 inputs",
     "--model multicam": "needs two cameras or more",
+    "--n-latent 2 --inflate": "2 problems:",
+    "--variance-of observation": "--variance-of has no effect on singlecam; leave it out",
     "--model pupil --s 3": "s has no meaning for the pupil",
     "--cameras top": "has no camera's name in its own",
     "--keypoints ear": "has no ear",

@@ -270,9 +270,7 @@ def assemble(
         views=tuple(named),
         frame_index=tuple(index.values()),
         times=tuple(times[view] for view in named) if times else (),
-        members=tuple(
-            tuple({"source": one.source, **one.about} for one in poses) for poses in named.values()
-        ),
+        members=tuple(tuple(_origin(one) for one in poses) for poses in named.values()),
         fps=fps,
         operations=tuple(_operations(rename, match_individuals)),
     )
