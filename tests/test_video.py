@@ -208,6 +208,20 @@ def test_written_video_keeps_every_pixel_and_frame(tmp_path: Path, size_wh: tupl
         assert difference.mean() < 5
 
 
+@pytest.mark.parametrize(
+    ("fps", "written"),
+    [(200 / 3, 66.67), (1000 / 12, 83.33), (1000 / 7, 142.86), (1000 / 1.4, 714.3), (30000 / 1001, 29.97)],
+)
+def test_rates_that_mpeg4_cannot_keep_exactly_are_written(tmp_path: Path, fps: float, written: float) -> None:
+    """Cameras whose exposure is a number of milliseconds have such rates."""
+    with VideoWriter(tmp_path / "a.mp4", (64, 48), fps) as writer:
+        for _ in range(5):
+            writer.write(np.zeros((48, 64, 3), np.uint8))
+    reader = VideoReader(tmp_path / "a.mp4")
+    assert float(reader.info.fps) == pytest.approx(written, abs=1e-3)
+    assert sum(len(batch) for batch in reader.batches(16)) == 5
+
+
 def test_writer_refuses_another_size(tmp_path: Path) -> None:
     with (
         VideoWriter(tmp_path / "a.mp4", (64, 48), 25) as writer,

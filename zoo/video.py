@@ -30,6 +30,7 @@ _COUNTED_SUFFIXES = (".mp4", ".avi", ".mov", ".m4v")
 _CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 _CHUNK_BYTES = 256 * 2**20
 _FPS_DENOMINATOR = 100_000
+_MPEG4_TICKS = 65_535  # of a second, at most; OpenCV makes 66.667 frames/s 66667 in 1000 seconds
 _REMEDY = "copy or record it again, or repair it with `ffmpeg -i {name} -c:v libx264 repaired.mp4`"
 
 
@@ -146,7 +147,8 @@ class VideoWriter:
 
     OpenCV can always encode these two; H.264, which would do for both ends, it cannot. The codecs want
     even sizes: an odd one gets its last column or row twice, so that no pixel is lost and coordinates stay.
-    The caller gives a temporary path where the file must appear complete.
+    MPEG-4 counts time in 65,535 ticks a second at most, so rates above 65.5 are kept to two decimals, above
+    655 to one. The caller gives a temporary path where the file must appear complete.
     """
 
     def __init__(self, path: Path, size_wh: Sequence[int], fps: Fraction | float) -> None:
@@ -165,7 +167,7 @@ class VideoWriter:
         coded = (self.size_wh[0] + self._pad[1], self.size_wh[1] + self._pad[0])
         fourcc = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])
         self.n_frames = 0
-        self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, float(fps), coded)
+        self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, _codable(float(fps)), coded)
         if not self._writer.isOpened():
             raise InputError(
                 f"{path}: cannot write a video of {coded[0]}x{coded[1]} at {float(fps)} frames/s"
@@ -210,3 +212,9 @@ class VideoWriter:
                 f"{self.path.parent}: only {n_frames} of {self.n_frames} frames of the video could be "
                 "written; is the disk full?"
             )
+
+
+def _codable(fps: float) -> float:
+    """The rate to as many decimals as MPEG-4 has ticks for; OpenCV itself keeps three at most."""
+    decimals = next((d for d in (3, 2, 1) if round(fps * 10**d) <= _MPEG4_TICKS), 0)
+    return round(fps, decimals)
