@@ -8,7 +8,8 @@ to the end that its container promises. What is promised depends on the containe
   varies. Missing is the time between the last frame and the promised end.
 
 A few frames at the end of good files do not decode (reordered or empty ones), so a video is truncated
-if more than 2 frames and more than 1 % are missing. An mp4 that was trimmed by an edit list without
+if more than 2 frames and more than 1 % are missing; from 3 on `Model.predict` warns, because a gap may be in
+the middle as well (a damaged avi goes on after it). An mp4 that was trimmed by an edit list without
 re-encoding looks the same; hence `allow_truncated`.
 """
 
@@ -27,6 +28,9 @@ from superset_vocab.errors import InputError
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg", ".wmv")
 _COUNTED_SUFFIXES = (".mp4", ".avi", ".mov", ".m4v")
+EXPECTED_MISSING = 2
+"""Frames that do not decode in many a good file."""
+
 _CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 _CHUNK_BYTES = 256 * 2**20
 _FPS_DENOMINATOR = 100_000
@@ -126,7 +130,7 @@ class VideoReader:
     @property
     def truncated(self) -> bool:
         """True if the end of the video is missing; known when `batches` is exhausted."""
-        return self.n_missing > max(2.0, 0.01 * self.info.n_frames_promised)
+        return self.n_missing > max(EXPECTED_MISSING, 0.01 * self.info.n_frames_promised)
 
     def truncation_error(self) -> InputError:
         """The error that says how much of the video is missing."""
