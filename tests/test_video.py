@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -149,6 +150,27 @@ def test_image_is_rgb_and_upright(tmp_path: Path) -> None:
     path = tmp_path / "ä b.png"
     path.write_bytes(cv2.imencode(".png", image[..., ::-1])[1].tobytes())
     assert np.array_equal(read_image(path), image)
+
+
+def test_a_stack_of_pages_is_no_image(tmp_path: Path) -> None:
+    """Microscopes write whole films into one .tif; its first page alone must not pass for the film."""
+    pages = [np.full((40, 60, 3), 40 * i, np.uint8) for i in range(3)]
+    cv2.imwritemulti(str(tmp_path / "film.tif"), pages)
+    with pytest.raises(InputError, match=r"film\.tif: is a TIFF of several pages"):
+        read_image(tmp_path / "film.tif")
+    cv2.imwritemulti(str(tmp_path / "preview.tif"), [pages[1], pages[2][:10, :15]])
+    assert (read_image(tmp_path / "preview.tif") == 40).all()
+    cv2.imwrite(str(tmp_path / "single.tif"), pages[2])
+    assert (read_image(tmp_path / "single.tif") == 80).all()
+
+
+def test_an_image_beyond_opencv_s_limit_is_no_traceback(tmp_path: Path) -> None:
+    content = bytearray(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    content[16:24] = (60_000).to_bytes(4, "big") * 2  # width and height of the header
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    (tmp_path / "huge.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"huge\.png: not an image that can be decoded"):
+        read_image(tmp_path / "huge.png")
 
 
 def test_arrays_and_lists() -> None:
