@@ -15,6 +15,7 @@ from data import need
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from converters.formats.label_table import read_table
 from superset_vocab import InputError, load_vocabulary
 from zoo.exports import coco_results, dlc_table, read_h5_provenance, write_coco, write_dlc_csv, write_dlc_h5
 from zoo.results import Predictions
@@ -72,6 +73,20 @@ def test_h5_opens_without_a_key_and_has_every_value(tmp_path: Path, n: int) -> N
     with pd.HDFStore(path, "r") as store:
         assert store.keys() == ["/df_with_missing"]
         assert store.get_storer("df_with_missing").is_table  # type: ignore[union-attr]
+
+
+def test_a_herd_fits_an_h5(tmp_path: Path) -> None:
+    """HDF5 has 64 KiB for the names of columns; 45 animals of 27 keypoints have more."""
+    predictions = predictions_of(1030, 45)
+    (path, _) = predictions.save(tmp_path, "herd", ["h5"])
+    table = pd.read_hdf(path)
+    assert list(table.columns.names) == ["scorer", "individuals", "bodyparts", "coords"]
+    assert list(table.index) == list(range(1030))
+    np.testing.assert_array_equal(table.to_numpy().astype(np.float32), values_of(predictions))
+    assert read_h5_provenance(path) == predictions.provenance
+    ours = read_table(path)
+    assert ours.columns == tuple(map(tuple, table.columns))
+    np.testing.assert_array_equal(ours.values, table.to_numpy())
 
 
 def test_h5_carries_its_provenance(tmp_path: Path) -> None:

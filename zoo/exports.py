@@ -16,7 +16,9 @@ Beside the tables goes `<stem>.provenance.json`; the h5 also carries it as an at
 
 from __future__ import annotations
 
+import itertools
 import json
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,14 +129,25 @@ _ATTRIBUTE_LIMIT = 60_000  # bytes; HDF5 takes 64 KiB for all attributes of a no
 
 
 def write_h5_tables(pieces: Iterable[pd.DataFrame], provenance: dict[str, Any], path: Path) -> None:
-    """Write the pieces of one table, in DeepLabCut's columns, as a DeepLabCut h5 with its provenance."""
+    """Write the pieces of one table, in DeepLabCut's columns, as a DeepLabCut h5 with its provenance.
+
+    The layout is pandas' "table", which takes the pieces one by one but has all names of columns in one
+    attribute. A herd (23 quadrupeds) has too many for that: its table is put together and written in the
+    layout "fixed".
+    """
     import pandas as pd
     import tables
 
     with atomic_path(path) as temporary:
         with pd.HDFStore(str(temporary), mode="w") as store:
-            for table in pieces:
-                store.append(H5_KEY, table.astype(np.float64), format="table")
+            pieces = iter(pieces)
+            first = next(pieces)
+            if len(pickle.dumps(list(first.columns), protocol=0)) > _ATTRIBUTE_LIMIT:
+                whole = pd.concat([first, *pieces]).astype(np.float64)
+                store.put(H5_KEY, whole, format="fixed", track_times=False)
+            else:
+                for table in itertools.chain([first], pieces):
+                    store.append(H5_KEY, table.astype(np.float64), format="table")
         with tables.open_file(str(temporary), "a") as file:
             text = json.dumps(provenance, ensure_ascii=True)
             if len(text) < _ATTRIBUTE_LIMIT:
