@@ -15,6 +15,7 @@ from fakes import moving_square, square_frame, write_video
 from hypothesis import given
 from hypothesis import strategies as st
 
+from converters.formats.frames import count_frames
 from superset_vocab import InputError
 from zoo.inputs import natural_key, open_source, read_image, rgb_frame
 from zoo.prefetch import prefetch
@@ -78,6 +79,19 @@ def test_truncated_video_is_known_at_its_end(tmp_path: Path, suffix: str, codec:
     assert str(cut) in message
     assert f"{n} frames decode of 100" in message
     assert "--allow-truncated" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["10:30:05.mp4", "2026-05-01T10:30.mp4", "file:x.mp4", "mäuse 实验 (1) %03d.mp4"]
+)
+def test_names_that_are_no_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Recorders name videos by the time of day; in their own folder that looks like a protocol to FFmpeg."""
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "plain.mp4", moving_square(5)).rename(name)
+    assert len(frames_of(Path(name))) == 5
+    assert count_frames(Path(name)) == 5
+    with VideoWriter(Path(f"out {name}"), (64, 48), 30) as writer:
+        writer.write(np.zeros((48, 64, 3), np.uint8))
 
 
 def test_two_missing_frames_are_no_truncation(tmp_path: Path) -> None:

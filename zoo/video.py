@@ -75,7 +75,8 @@ class VideoReader:
             raise InputError(f"{path}: no such video file")
         if path.stat().st_size == 0:
             raise InputError(f"{path}: the file is empty (0 bytes); copy or record it again")
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        # Absolute: FFmpeg takes what is before the first colon of "10:30:05.mp4" for a protocol.
+        self._capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
         ok, self._first = self._capture.read() if self._capture.isOpened() else (False, None)
         if not ok or self._first is None:
             self._capture.release()
@@ -171,7 +172,9 @@ class VideoWriter:
         coded = (self.size_wh[0] + self._pad[1], self.size_wh[1] + self._pad[0])
         fourcc = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])
         self.n_frames = 0
-        self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, _codable(float(fps)), coded)
+        self._writer = cv2.VideoWriter(
+            str(path.absolute()), cv2.CAP_FFMPEG, fourcc, _codable(float(fps)), coded
+        )
         if not self._writer.isOpened():
             raise InputError(
                 f"{path}: cannot write a video of {coded[0]}x{coded[1]} at {float(fps)} frames/s"
@@ -207,7 +210,7 @@ class VideoWriter:
 
     def _check(self) -> None:
         """OpenCV does not tell when a disk is full: count what has arrived."""
-        arrived = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
+        arrived = cv2.VideoCapture(str(self.path.absolute()), cv2.CAP_FFMPEG)
         n_frames = round(arrived.get(cv2.CAP_PROP_FRAME_COUNT)) if arrived.isOpened() else 0
         arrived.release()
         # A webm stores a duration, of which OpenCV makes a count that can be one off.
