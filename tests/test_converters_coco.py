@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from label_sets import assert_same, label_sets, small_set, write_image
 from pycocotools.coco import COCO
 
-from converters import load_superset, read_labels, write_superset
+from converters import load_superset, read_labels, validate, write_superset
 from converters.formats import coco
 from superset_vocab import InputError, KeypointMap, Visibility, load_vocabulary, project
 
@@ -99,6 +99,15 @@ def test_a_box_is_drawn_for_coco_but_not_read_back(tmp_path):
     assert document["annotations"][0]["bbox_source"] == "keypoints"
     back = coco.from_document(document, Path("labels.json"), dataset="d", location="")
     assert np.isnan(back.records[0].bbox_xywh).all()
+
+
+def test_a_box_of_zeros_is_none(tmp_path):
+    """As annotation tools without boxes write them: no reason to refuse the keypoints."""
+    document = copy.deepcopy(FOREIGN)
+    document["annotations"][0]["bbox"] = [0, 0, 0.0, 0]
+    labels = read_labels(make_foreign(tmp_path / "foreign", document))
+    assert np.isnan(labels.records[0].bbox_xywh[0]).all()
+    assert not validate(labels).errors
 
 
 def test_a_foreign_file(tmp_path):
