@@ -49,7 +49,8 @@ class Model:
         detector: Finds the boxes of animals; boxes of a file; or None for a bottom-up model.
         detector_name: Which one, for the provenance and the names of files.
         bbox_threshold: Detections below this confidence are no animals, in [0, 1].
-        weights: What was loaded for each part, for the provenance: file, SHA-256, repository, revision.
+        weights: What was loaded for each part, for the provenance: file, SHA-256, repository, revision. A
+            file of boxes counts as the detector's.
         device: Where the networks are, e.g. "cpu".
     """
 
