@@ -200,6 +200,16 @@ def test_names_that_flatten_to_the_same_stay_apart(tmp_path):
         assert before.image.read_bytes() == after.image.read_bytes()
 
 
+def test_long_names_in_any_script_fit_the_disk(tmp_path):
+    """80 Chinese characters are 240 bytes, and a file name has 255 at most."""
+    labels = _into_bird(small_set(tmp_path / "raw", "lab", NAMES, n=2))
+    names = [f"labeled-data/{'实验' * 40}/{'影像' * 10}{i}.png" for i in range(2)]
+    records = [replace(r, source_image=name) for r, name in zip(labels.records, names, strict=True)]
+    written = write_superset(replace(labels, records=tuple(records)), tmp_path / "out")
+    assert [len(r.image.name.encode()) < 200 for r in written.records] == [True, True]
+    assert_same(load_superset(tmp_path / "out"), written)
+
+
 def test_four_states_survive_the_disk(tmp_path):
     labels = small_set(tmp_path, "lab", NAMES, n=1)
     state = np.array([[Visibility.UNDEFINED, Visibility.NOT_ANNOTATED, Visibility.OCCLUDED]], dtype=np.int8)
