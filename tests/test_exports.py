@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,6 +55,12 @@ def values_of(predictions: Predictions) -> np.ndarray:
     return values.reshape(len(predictions), -1)
 
 
+def layout_version(path: Path) -> str:
+    """What pandas 1 and 2 go by when they open a store; pandas 3 does not write it."""
+    with h5py.File(path) as file:
+        return file["df_with_missing"].attrs["pandas_version"].decode()
+
+
 @pytest.mark.parametrize("n", [1, 2, 10])
 def test_h5_opens_without_a_key_and_has_every_value(tmp_path: Path, n: int) -> None:
     predictions = predictions_of(20, n)
@@ -73,6 +80,7 @@ def test_h5_opens_without_a_key_and_has_every_value(tmp_path: Path, n: int) -> N
     with pd.HDFStore(path, "r") as store:
         assert store.keys() == ["/df_with_missing"]
         assert store.get_storer("df_with_missing").is_table  # type: ignore[union-attr]
+    assert layout_version(path) == "0.15.2"
 
 
 def test_a_herd_fits_an_h5(tmp_path: Path) -> None:
@@ -84,6 +92,7 @@ def test_a_herd_fits_an_h5(tmp_path: Path) -> None:
     assert list(table.index) == list(range(1030))
     np.testing.assert_array_equal(table.to_numpy().astype(np.float32), values_of(predictions))
     assert read_h5_provenance(path) == predictions.provenance
+    assert layout_version(path) == "0.15.2"
     ours = read_table(path)
     assert ours.columns == tuple(map(tuple, table.columns))
     np.testing.assert_array_equal(ours.values, table.to_numpy())

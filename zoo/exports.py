@@ -127,6 +127,10 @@ def write_dlc_h5(predictions: Predictions, path: Path) -> None:
 
 _ATTRIBUTE_LIMIT = 60_000  # bytes; HDF5 takes 64 KiB for all attributes of a node
 
+_LAYOUT_VERSION = (
+    "0.15.2"  # pandas 3 writes none; without it pandas 1 and 2, which DeepLabCut has, read nothing
+)
+
 
 def write_h5_tables(pieces: Iterable[pd.DataFrame], provenance: dict[str, Any], path: Path) -> None:
     """Write the pieces of one table, in DeepLabCut's columns, as a DeepLabCut h5 with its provenance.
@@ -149,9 +153,11 @@ def write_h5_tables(pieces: Iterable[pd.DataFrame], provenance: dict[str, Any], 
                 for table in itertools.chain([first], pieces):
                     store.append(H5_KEY, table.astype(np.float64), format="table")
         with tables.open_file(str(temporary), "a") as file:
+            group = file.get_node(f"/{H5_KEY}")
+            group._v_attrs.pandas_version = _LAYOUT_VERSION
             text = json.dumps(provenance, ensure_ascii=True)
             if len(text) < _ATTRIBUTE_LIMIT:
-                file.get_node(f"/{H5_KEY}")._v_attrs.provenance = text
+                group._v_attrs.provenance = text
             else:  # an array of its own, which pandas passes over
                 file.create_array("/", "provenance", np.frombuffer(text.encode(), np.uint8))
 
