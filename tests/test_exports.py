@@ -138,6 +138,22 @@ def test_tables_are_laid_out_as_deeplabcut_lays_them_out(tmp_path: Path) -> None
         assert [next(file).split(",")[0] for _ in range(5)] == heads
 
 
+@pytest.mark.parametrize(("n", "t"), [(1, 1100), (45, 8)])
+def test_images_are_called_by_their_names(tmp_path: Path, n: int, t: int) -> None:
+    """As in DeepLabCut's tables of images; the longest name comes late, and not all are ASCII."""
+    names = tuple(f"{'Mäuse/' * (i % 7)}img{i}.png" for i in range(t))
+    predictions = replace(predictions_of(t, n), images=names, fps=None)
+    predictions.save(tmp_path, "a", ["h5", "csv", "coco"])
+    from_h5 = pd.read_hdf(tmp_path / "a.h5")
+    from_csv = pd.read_csv(tmp_path / "a.csv", header=list(range(3 if n == 1 else 4)), index_col=0)
+    for table in (from_h5, from_csv):
+        assert tuple(table.index) == names
+        np.testing.assert_array_equal(table.to_numpy().astype(np.float32), values_of(predictions))
+    assert read_table(tmp_path / "a.h5").images == read_table(tmp_path / "a.csv").images == names
+    results = json.loads((tmp_path / "a.coco.json").read_text())
+    assert [r["file_name"] for r in results] == [names[r["image_id"]] for r in results]
+
+
 def test_coco_has_the_individuals_that_are_there() -> None:
     predictions = predictions_of(6, 2)
     results = list(coco_results(predictions))

@@ -1,13 +1,14 @@
 """Predictions as files: DeepLabCut tables (h5, csv) and COCO keypoint results.
 
-DeepLabCut's conventions, kept so that its tools read the files: one row for each frame; columns are
+DeepLabCut's conventions, kept so that its tools read the files: one row for each frame, called by its number,
+or by its file name where the input was images; columns are
 [scorer, bodyparts, coords], or [scorer, individuals, bodyparts, coords] for several individuals;
 coords are x, y, likelihood (our confidence); the h5 has one table under the key df_with_missing. Its
 pixels are ours: the centre of the top-left pixel is (0, 0). Missing is NaN (in csv the word NaN, where
 DeepLabCut leaves the field empty).
 
 COCO's: a list with one entry for each individual that is present, `image_id` the frame index (for
-images their place in the input, named in the provenance file), `category_id` 1, `keypoints` flat
+images their place in the input, and `file_name` besides), `category_id` 1, `keypoints` flat
 x, y, confidence, `bbox` x, y, width, height, and `score` the box confidence times the mean keypoint
 confidence. COCO has no NaN: a keypoint without a position is 0, 0, 0.
 
@@ -95,14 +96,18 @@ def dlc_table(predictions: Predictions, rows: slice | None = None) -> pd.DataFra
     columns = pd.MultiIndex.from_product([*levels, ["x", "y", "likelihood"]], names=names)
     rows = rows or slice(None)
     values = np.concatenate([predictions.keypoints[rows], predictions.confidence[rows, ..., None]], axis=-1)
-    index = pd.Index(predictions.frame_index[rows])
+    index = pd.Index(predictions.images[rows] if predictions.images else predictions.frame_index[rows])
     return pd.DataFrame(values.reshape(len(index), len(columns)), index=index, columns=columns)
 
 
 def _tables(predictions: Predictions) -> Iterator[pd.DataFrame]:
-    """The table in pieces, so that a long video needs no more memory than a short one; at least one."""
-    for start in range(0, max(1, len(predictions)), _CHUNK):
-        yield dlc_table(predictions, slice(start, start + _CHUNK))
+    """The table in pieces, so that a long video needs no more memory than a short one; at least one.
+
+    That of images is one piece: an h5 has to know the longest name from the beginning.
+    """
+    step = len(predictions) if predictions.images else _CHUNK
+    for start in range(0, max(1, len(predictions)), step):
+        yield dlc_table(predictions, slice(start, start + step))
 
 
 def scorer(predictions: Predictions) -> str:
@@ -210,6 +215,7 @@ def coco_results(predictions: Predictions) -> Iterator[dict[str, Any]]:
             "bbox": [_short(value) for value in predictions.bbox_xywh[t, n]],
             "score": float(predictions.bbox_confidence[t, n]) * float(points[:, 2].mean()),
             "individual": predictions.individuals[n],
+            **({"file_name": predictions.images[t]} if predictions.images else {}),
         }
 
 
