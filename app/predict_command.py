@@ -122,6 +122,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     model = load_chosen(arguments)
     stems = {path: f"{_stem(path)}.{model.label}" for path in arguments.inputs}
     _check_targets(arguments, stems, formats)
+    _check_boxes(model, arguments.inputs)
     make_folder(arguments.out)
     failures: list[InputError] = []
     for path in arguments.inputs:
@@ -199,6 +200,18 @@ def _check_targets(arguments: argparse.Namespace, stems: dict[Path, str], format
             problems.append(f"{', '.join(existing)} exists; use --overwrite or another --out")
     if problems:
         raise all_problems("predict", problems)
+
+
+def _check_boxes(model: Model, inputs: list[Path]) -> None:
+    """Refuse to take the boxes of one video for those of another."""
+    from zoo.given_boxes import CocoBoxes
+
+    boxes = model.detector
+    if isinstance(boxes, CocoBoxes) and not boxes.by_name and len(inputs) > 1:
+        raise InputError(
+            f"{boxes.what}: its boxes are of the frames of one input, and {len(inputs)} are given; "
+            "predict on each with its own file"
+        )
 
 
 def _stem(path: Path) -> str:

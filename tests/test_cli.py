@@ -19,6 +19,8 @@ from fakes import SPEC, fake_model, moving_square, square_frame, write_video
 
 import zoo
 from app.cli import main
+from zoo.detectors import Detections
+from zoo.given_boxes import CocoBoxes
 from zoo.video import VideoReader
 
 
@@ -63,6 +65,20 @@ def test_predict_a_video(run, tmp_path: Path) -> None:
     reader = VideoReader(tmp_path / "out" / "mouse.fake_squares.labelled.mp4")
     assert sum(len(batch) for batch in reader.batches(8)) == 20
     assert names(tmp_path) == ["mouse.mp4", "out"]
+
+
+def test_boxes_of_one_video_are_not_taken_for_another_s(run, tmp_path: Path, monkeypatch) -> None:
+    boxes = CocoBoxes(
+        "boxes.json", {0: Detections(np.array([[4, 4, 20, 20]], np.float32), np.ones(1, np.float32))}
+    )
+    monkeypatch.setattr(zoo, "load", lambda *_, **__: replace(fake_model(), detector=boxes))
+    videos = [write_video(tmp_path / name, moving_square(5)) for name in ("a.mp4", "b.mp4")]
+    options = ("--out", tmp_path / "out", "--no-video", "--quiet", "--format", "csv")
+    code, _, err = run("predict", *videos, *options)
+    assert code == 2
+    assert "boxes.json: its boxes are of the frames of one input, and 2 are given" in err[0]
+    assert not (tmp_path / "out").exists()
+    assert run("predict", videos[0], *options)[0] == 0
 
 
 def test_predict_shows_progress_on_stderr_only(run, tmp_path: Path) -> None:

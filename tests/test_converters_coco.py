@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from label_sets import assert_same, label_sets, small_set, write_image
 from pycocotools.coco import COCO
 
-from converters import load_superset, read_labels, write_superset
+from converters import load_superset, read_labels, validate, write_superset
 from converters.formats import coco
 from superset_vocab import InputError, KeypointMap, Visibility, load_vocabulary, project
 
@@ -99,6 +99,15 @@ def test_a_box_is_drawn_for_coco_but_not_read_back(tmp_path):
     assert document["annotations"][0]["bbox_source"] == "keypoints"
     back = coco.from_document(document, Path("labels.json"), dataset="d", location="")
     assert np.isnan(back.records[0].bbox_xywh).all()
+
+
+def test_a_box_of_zeros_is_none(tmp_path):
+    """As annotation tools without boxes write them: no reason to refuse the keypoints."""
+    document = copy.deepcopy(FOREIGN)
+    document["annotations"][0]["bbox"] = [0, 0, 0.0, 0]
+    labels = read_labels(make_foreign(tmp_path / "foreign", document))
+    assert np.isnan(labels.records[0].bbox_xywh[0]).all()
+    assert not validate(labels).errors
 
 
 def test_a_foreign_file(tmp_path):
@@ -189,6 +198,16 @@ def test_names_that_flatten_to_the_same_stay_apart(tmp_path):
     assert found == ["lab__a__b.png", "lab__a__b__2.png", "lab__A__b__3.png"]
     for before, after in zip(labels.records, written.records, strict=True):
         assert before.image.read_bytes() == after.image.read_bytes()
+
+
+def test_long_names_in_any_script_fit_the_disk(tmp_path):
+    """80 Chinese characters are 240 bytes, and a file name has 255 at most."""
+    labels = _into_bird(small_set(tmp_path / "raw", "lab", NAMES, n=2))
+    names = [f"labeled-data/{'实验' * 40}/{'影像' * 10}{i}.png" for i in range(2)]
+    records = [replace(r, source_image=name) for r, name in zip(labels.records, names, strict=True)]
+    written = write_superset(replace(labels, records=tuple(records)), tmp_path / "out")
+    assert [len(r.image.name.encode()) < 200 for r in written.records] == [True, True]
+    assert_same(load_superset(tmp_path / "out"), written)
 
 
 def test_four_states_survive_the_disk(tmp_path):

@@ -107,6 +107,18 @@ def test_an_image_in_two_parts_is_refused(tmp_path):
         read_labels(folder)
 
 
+def test_two_datasets_in_one_folder_are_not_taken_for_one(tmp_path):
+    folder = make_ap10k(tmp_path / "ap10k") / "annotations"
+    for part in ("train", "val"):
+        text = (folder / f"ap10k-{part}-split1.json").read_text()
+        (folder / f"zebra-{part}-split1.json").write_text(text)
+    with pytest.raises(
+        InputError, match=r"several files for a part; (?s:.*)zebra-train-split1\.json is in the"
+    ):
+        read_labels(folder.parent)
+    assert len(read_labels(folder.parent, options={"split": 2})) == 4
+
+
 def test_apt36k_names_lead_to_another_machine(tmp_path):
     """Absolute Windows names; the clip is the split group, and a track the individual."""
     images, annotations = [], []

@@ -79,6 +79,30 @@ def test_a_project_whose_video_was_moved(project, tmp_path):
         check_user_labels(read_labels(project, frames=tmp_path / "frames", options={"video": option}))
 
 
+@pytest.mark.parametrize("embed", [False, True])
+def test_a_video_that_is_listed_twice_is_one_split_group(tmp_path, embed):
+    """As in merged projects: a split must not put frames of one film on both sides."""
+    film, other = make_video(tmp_path / "v.mp4"), make_video(tmp_path / "day2" / "v.mp4")
+    videos = [sleap_io.load_video(str(path)) for path in (film, film, other)]
+    skeleton = sleap_io.Skeleton(list(NODES))
+    frames = [
+        sleap_io.LabeledFrame(
+            video=video, frame_idx=i, instances=[sleap_io.Instance.from_numpy(POINTS, skeleton=skeleton)]
+        )
+        for i, video in enumerate(videos)
+    ]
+    name = "p.pkg.slp" if embed else "p.slp"
+    sleap_io.save_slp(
+        sleap_io.Labels(frames, videos=videos), str(tmp_path / name), embed=embed, verbose=False
+    )
+    labels = read_labels(tmp_path / name, frames=tmp_path / "frames")
+    assert [record.split_group for record in labels.records] == ["v", "v", "v__2"]
+    assert [record.source_image for record in labels.records] == [
+        "v/img000000.png", "v/img000001.png", "v__2/img000002.png"
+    ]  # fmt: skip
+    assert len({record.image for record in labels.records if record.image.is_file()}) == 3
+
+
 def test_a_package_needs_no_video(tmp_path):
     video = sleap_io.load_video(str(make_video(tmp_path / "v.mp4")))
     make_labels(video).save(str(tmp_path / "p.pkg.slp"), embed="user+suggestions")

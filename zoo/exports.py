@@ -1,13 +1,14 @@
 """Predictions as files: DeepLabCut tables (h5, csv), COCO keypoint results, NWB (`zoo.nwb`).
 
-DeepLabCut's conventions, kept so that its tools read the files: one row for each frame; columns are
+DeepLabCut's conventions, kept so that its tools read the files: one row for each frame, called by its number,
+or by its file name where the input was images; columns are
 [scorer, bodyparts, coords], or [scorer, individuals, bodyparts, coords] for several individuals;
 coords are x, y, likelihood (our confidence); the h5 has one table under the key df_with_missing. Its
 pixels are ours: the centre of the top-left pixel is (0, 0). Missing is NaN (in csv the word NaN, where
 DeepLabCut leaves the field empty).
 
 COCO's: a list with one entry for each individual that is present, `image_id` the frame index (for
-images their place in the input, named in the provenance file), `category_id` 1, `keypoints` flat
+images their place in the input, and `file_name` besides), `category_id` 1, `keypoints` flat
 x, y, confidence, `bbox` x, y, width, height, and `score` the box confidence times the mean keypoint
 confidence. COCO has no NaN: a keypoint without a position is 0, 0, 0.
 
@@ -16,7 +17,9 @@ Beside the tables goes `<stem>.provenance.json`; the h5 also carries it as an at
 
 from __future__ import annotations
 
+import itertools
 import json
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,14 +101,18 @@ def dlc_table(predictions: Predictions, rows: slice | None = None) -> pd.DataFra
     columns = pd.MultiIndex.from_product([*levels, ["x", "y", "likelihood"]], names=names)
     rows = rows or slice(None)
     values = np.concatenate([predictions.keypoints[rows], predictions.confidence[rows, ..., None]], axis=-1)
-    index = pd.Index(predictions.frame_index[rows])
+    index = pd.Index(predictions.images[rows] if predictions.images else predictions.frame_index[rows])
     return pd.DataFrame(values.reshape(len(index), len(columns)), index=index, columns=columns)
 
 
 def _tables(predictions: Predictions) -> Iterator[pd.DataFrame]:
-    """The table in pieces, so that a long video needs no more memory than a short one; at least one."""
-    for start in range(0, max(1, len(predictions)), _CHUNK):
-        yield dlc_table(predictions, slice(start, start + _CHUNK))
+    """The table in pieces, so that a long video needs no more memory than a short one; at least one.
+
+    That of images is one piece: an h5 has to know the longest name from the beginning.
+    """
+    step = len(predictions) if predictions.images else _CHUNK
+    for start in range(0, max(1, len(predictions)), step):
+        yield dlc_table(predictions, slice(start, start + step))
 
 
 def scorer(predictions: Predictions) -> str:
@@ -130,20 +137,37 @@ def write_dlc_h5(predictions: Predictions, path: Path) -> None:
 
 _ATTRIBUTE_LIMIT = 60_000  # bytes; HDF5 takes 64 KiB for all attributes of a node
 
+_LAYOUT_VERSION = (
+    "0.15.2"  # pandas 3 writes none; without it pandas 1 and 2, which DeepLabCut has, read nothing
+)
+
 
 def write_h5_tables(pieces: Iterable[pd.DataFrame], provenance: dict[str, Any], path: Path) -> None:
-    """Write the pieces of one table, in DeepLabCut's columns, as a DeepLabCut h5 with its provenance."""
+    """Write the pieces of one table, in DeepLabCut's columns, as a DeepLabCut h5 with its provenance.
+
+    The layout is pandas' "table", which takes the pieces one by one but has all names of columns in one
+    attribute. A herd (23 quadrupeds) has too many for that: its table is put together and written in the
+    layout "fixed".
+    """
     import pandas as pd
     import tables
 
     with atomic_path(path) as temporary:
         with pd.HDFStore(str(temporary), mode="w") as store:
-            for table in pieces:
-                store.append(H5_KEY, table.astype(np.float64), format="table")
+            pieces = iter(pieces)
+            first = next(pieces)
+            if len(pickle.dumps(list(first.columns), protocol=0)) > _ATTRIBUTE_LIMIT:
+                whole = pd.concat([first, *pieces]).astype(np.float64)
+                store.put(H5_KEY, whole, format="fixed", track_times=False)
+            else:
+                for table in itertools.chain([first], pieces):
+                    store.append(H5_KEY, table.astype(np.float64), format="table")
         with tables.open_file(str(temporary), "a") as file:
+            group = file.get_node(f"/{H5_KEY}")
+            group._v_attrs.pandas_version = _LAYOUT_VERSION
             text = json.dumps(provenance, ensure_ascii=True)
             if len(text) < _ATTRIBUTE_LIMIT:
-                file.get_node(f"/{H5_KEY}")._v_attrs.provenance = text
+                group._v_attrs.provenance = text
             else:  # an array of its own, which pandas passes over
                 file.create_array("/", "provenance", np.frombuffer(text.encode(), np.uint8))
 
@@ -196,6 +220,7 @@ def coco_results(predictions: Predictions) -> Iterator[dict[str, Any]]:
             "bbox": [_short(value) for value in predictions.bbox_xywh[t, n]],
             "score": float(predictions.bbox_confidence[t, n]) * float(points[:, 2].mean()),
             "individual": predictions.individuals[n],
+            **({"file_name": predictions.images[t]} if predictions.images else {}),
         }
 
 

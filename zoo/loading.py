@@ -27,6 +27,7 @@ from superset_vocab import InputError, Vocabulary, load_vocabulary
 from superset_vocab.errors import all_problems
 from zoo.bottom_up import BottomUpPose
 from zoo.catalogue import ModelSpec, NetworkSpec, WeightsSpec, find_model, suggest, variants_of
+from zoo.checksums import sha256_of
 from zoo.detectors import Detector
 from zoo.given_boxes import CocoBoxes, WholeFrame
 from zoo.hub import NotReachableError, fetch
@@ -285,7 +286,11 @@ def _load_detector(
         assert request.detector is not None
         if request.detector == _NONE:
             return "whole_frame", WholeFrame()
-        return "given_boxes", CocoBoxes.from_file(Path(request.detector), category=request.box_category)
+        boxes, category = Path(request.detector), request.box_category
+        found = CocoBoxes.from_file(boxes, category=category)
+        weights["detector"] = {"file": boxes.name, "sha256": sha256_of(boxes)}
+        weights["detector"] |= {"category": str(category)} if category is not None else {}
+        return "given_boxes", found
     network, make = build_detector(part.spec)
     weights["detector"] = part.provenance()
     return part.name, make(_filled(network, part, "detector", device), device)
