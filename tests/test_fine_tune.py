@@ -293,6 +293,26 @@ def test_a_finished_folder_is_loaded_or_refused(
     assert again.weights["pose"] == tuned["naive"].weights["pose"]
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"method": "naive"}, "it was made by another method"),
+        ({"labels": slice(4)}, "the labels, or the frames drawn from them, have changed"),
+        ({"replay": Replay(threshold=0.9)}, "memory replay was done in another way"),
+        ({"overrides": [*FAST, "schedule.lr=1e-5"]}, "schedule.lr was 0.001 and is now 1e-05"),
+    ],
+)
+def test_a_finished_model_is_not_taken_for_one_that_was_asked_for_otherwise(
+    model: zoo.Model, tuned: dict[str, zoo.Model], labels: LabelSet, change: dict, words: str
+) -> None:
+    """Its frames left over would be tested on, and they may be frames that it was trained on."""
+    folder = tuned["replay"].spec.pose.weights.folder
+    few = replace(labels, records=labels.records[change.pop("labels", slice(None))])
+    asked = {"method": "replay", "overrides": FAST, **change}
+    with pytest.raises(InputError, match=f"(?s)holds another model already.*{words}"):
+        fine_tune(model, few, folder, **asked, resume=True)
+
+
 KILLED = (
     "--set=schedule.iterations=12",
     "--set=schedule.batch_size=4",
