@@ -289,8 +289,8 @@ def _check_finished(out: Path, asked: dict[str, Any], recipe: Recipe) -> None:
     content = read_json(path)
     parent = content.get("parent") or {}
     # Models of earlier versions say less.
-    known = {"parent_sha256": parent.get("sha256"), "method": parent.get("method")}
-    before = content.get("asked") or known
+    known: dict[str, Any] = {"parent_sha256": parent.get("sha256"), "method": parent.get("method")}
+    before: dict[str, Any] = content.get("asked") or known
     problems = [why for name, why in _WORDS.items() if name in before and before[name] != asked.get(name)]
     if "recipe" in before:
         problems += recipe_differences(before["recipe"], recipe, what=f"{path}: the recipe in it")

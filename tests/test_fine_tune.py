@@ -371,6 +371,27 @@ def test_command_tests_on_the_frames_that_are_left(project: Path, tmp_path: Path
     assert content["forgetting"]["dropping_before"]["n_keypoints"] == 23
 
 
+def test_a_model_is_compared_with_another_one_of_the_same_name(
+    tuned: dict[str, zoo.Model], project: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """The published model with weights of one's own, against itself."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    own = tuned["naive"].spec.pose.weights.path
+    ask = ["evaluate", "superanimal_topviewmouse", str(project), "--variant", "compact", "--boxes", "labels"]
+    ask += ["--weights", str(own), "--against", "superanimal_topviewmouse", "--out", str(tmp_path)]
+    with pytest.warns(zoo.EmbeddedWeightsWarning):
+        assert main(ask) == 0
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    mine, published = (
+        one["provenance"]["weights"]["pose"]["sha256"] for one in (content, content["against"])
+    )
+    assert (mine, published) == (
+        tuned["naive"].weights["pose"]["sha256"],
+        find_model("superanimal_topviewmouse", "compact").pose.weights.sha256,
+    )
+    assert content["errors"] != content["against"]["errors"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

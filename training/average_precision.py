@@ -66,9 +66,9 @@ def _evaluator() -> type[Any]:
     class Evaluation(COCOeval):
         def computeOks(self, imgId: int, catId: int) -> Any:  # noqa: N802, N803 - the library's names
             """(individuals, instances) OKS; it takes the mean over keypoints that are `FAR` as well."""
-            similarity = super().computeOks(imgId, catId)
-            individuals = sorted(self._dts[imgId, catId], key=lambda one: -one["score"])
-            for j, instance in enumerate(self._gts[imgId, catId] if len(similarity) else ()):
+            similarity, this = super().computeOks(imgId, catId), cast(Any, self)
+            individuals = sorted(this._dts[imgId, catId], key=lambda one: -one["score"])
+            for j, instance in enumerate(this._gts[imgId, catId] if len(similarity) else ()):
                 if not instance["num_keypoints"]:
                     for i, one in enumerate(individuals[: len(similarity)]):
                         x = np.asarray(one["keypoints"][::3])
