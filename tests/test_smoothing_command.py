@@ -69,6 +69,13 @@ def test_smooth_files(run: Run, tmp_path: Path) -> None:
     )
 
 
+def test_one_network_is_told_that_its_noise_is_a_guess(run: Run, tmp_path: Path) -> None:
+    files = write_members(tmp_path)
+    for some, told in ((files[:1], True), (files, False)):
+        code, said, _ = run("smooth", *some, "--out", tmp_path / f"out{len(some)}", "--quiet")
+        assert (code, "its noise is taken for 1 px over its confidence" in said) == (0, told)
+
+
 def test_options_reach_the_smoother(run: Run, tmp_path: Path) -> None:
     files = write_members(tmp_path)
     options = [
