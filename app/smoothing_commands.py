@@ -378,6 +378,8 @@ def _tell(smoothed: SmoothedRecording) -> None:
     import numpy as np
 
     several = len(smoothed.individuals) > 1
+    if all(len(members) == 1 for members in smoothed.recording.members):
+        print("one network: its noise is taken for 1 px over its confidence, not measured; --variance-floor")
     for view, table in smoothed.tables.items():
         for individual, track in table.items():
             who = ", ".join(word for word in (view, individual if several else "") if word)

@@ -126,8 +126,10 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     if unit is not None and len(unit) != 2:
         raise InputError(f"--normalise-by {arguments.normalise_by}: want two keypoints, separated by a comma")
     models = {arguments.model: load_chosen(arguments)}
-    if arguments.against is not None:
-        models[arguments.against] = _load_other(arguments.against, arguments.device)
+    # The same name may stand for two models: this one with --weights or --variant, and the published one.
+    other = f"{arguments.against} (against)" if arguments.against == arguments.model else arguments.against
+    if other is not None:
+        models[other] = _load_other(arguments.against, arguments.device)
     options = preset_options(arguments.preset)
     reports = {
         name: evaluate_model(
@@ -143,11 +145,11 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     }
     content = reports[arguments.model].to_dict()
     print(reports[arguments.model].table())
-    if arguments.against is not None:
-        content["against"] = {"model": arguments.against, **reports[arguments.against].to_dict()}
+    if other is not None:
+        content["against"] = {"model": arguments.against, **reports[other].to_dict()}
         print("", comparison_table(reports), sep="\n")
     if defined is not None:
-        lost = forgetting(models[arguments.against], models[arguments.model], labels, defined, split=split)
+        lost = forgetting(models[other], models[arguments.model], labels, defined, split=split)
         content["forgetting"] = lost.to_dict()
         print("", lost.table(), sep="\n")
     write_json(target, content)

@@ -270,3 +270,18 @@ def test_canonical_correlation_of_a_point_that_never_moves_is_none():
     for found in canonical_correlation(first, second):
         assert np.isfinite(found.directions).all()
         assert 0 <= found.correlation <= 1
+
+
+def test_the_noise_of_one_network_is_a_guess_that_variance_floor_corrects():
+    """The likeliest s takes noise beyond the guess for movement; docs/smoothing.md has these figures."""
+    rng = np.random.default_rng(0)
+    truth = 100 + np.cumsum(rng.normal(0, 0.2, (3000, 2, 2)), axis=0)
+    seen = truth + rng.normal(0, 8, truth.shape)
+    ensemble = Ensemble(seen[None], np.full((1, 3000, 2), 0.9), ("a", "b"))
+
+    def error(floor: float) -> float:
+        smoothed = smooth_singlecam(ensemble, options=SmoothingOptions(variance_floor=floor))
+        return float(np.linalg.norm(smoothed.keypoints - truth, axis=-1).mean())
+
+    assert error(1e-12) > 9
+    assert error(64.0) < 1.5

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import zoo
-from converters import merge_to, write_superset
+from converters import load_superset, merge_to, write_superset
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, load_vocabulary
 from training.from_recipe import load_sources, train, validation_labels
 from training.initial_weights import load_encoder, start_from
@@ -89,6 +89,36 @@ def test_sources_bring_their_groups_and_weights(recipe_file):
     assert [(r.dataset, r.split_group) for r in labels.records] == [
         ("one", "day1"), ("one", "day1"), ("two", "day1"), ("two", "day2"),
     ]  # fmt: skip
+
+
+def test_what_validation_measures_on_is_not_trained_on(recipe_file, tmp_path, caplog):
+    """Under whatever name: the best weights would be those that know it by heart."""
+    write_labels(tmp_path, "three", ["day1"])
+    shutil.copy(tmp_path / "one0.png", tmp_path / "three0.png")
+    labels = replace(load_superset(tmp_path / "three"), records=())
+    first = load_superset(tmp_path / "one").records[0]
+    copied = replace(first, image=tmp_path / "three0.png", dataset="three")
+    write_superset(replace(labels, records=(copied,)), tmp_path / "copied")
+    recipe = load_recipe(recipe_file, ["validation.sources=[{path='$POSE_DATA/copied'}]"])
+    trained, _ = load_sources(recipe)
+    assert [(r.dataset, r.split_group) for r in trained.records] == [
+        ("one", "day1"), ("two", "day1"), ("two", "day2"),
+    ]  # fmt: skip
+    assert "are copies of images held out" in caplog.text
+    same = ["data.sources=[{path='$POSE_DATA/one'}]", "validation.sources=[{path='$POSE_DATA/one'}]"]
+    with pytest.raises(InputError, match="every training image is held out or measured on"):
+        train(recipe_file, tmp_path / "run", overrides=same)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_that_has_nothing_new_has_no_weight(recipe_file, tmp_path):
+    """All its images are in an earlier source; the sampler refused a weight without samples."""
+    copies = [replace(r, dataset="again") for r in load_superset(tmp_path / "two").records]
+    source = (Source("again", VOCABULARY.keypoints[:2]),)
+    write_superset(LabelSet(VOCABULARY.keypoints, tuple(copies), source, VOCABULARY.name), tmp_path / "again")
+    sources = "data.sources=[{path='$POSE_DATA/two'}, {path='$POSE_DATA/again'}]"
+    result = train(recipe_file, tmp_path / "run", overrides=[sources])
+    assert json.loads(result.record.read_text())["datasets"] == {"two": 2}
 
 
 def test_a_dataset_of_a_merged_set_can_be_left_out(recipe_file, tmp_path):

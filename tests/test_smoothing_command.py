@@ -69,6 +69,13 @@ def test_smooth_files(run: Run, tmp_path: Path) -> None:
     )
 
 
+def test_one_network_is_told_that_its_noise_is_a_guess(run: Run, tmp_path: Path) -> None:
+    files = write_members(tmp_path)
+    for some, told in ((files[:1], True), (files, False)):
+        code, said, _ = run("smooth", *some, "--out", tmp_path / f"out{len(some)}", "--quiet")
+        assert (code, "its noise is taken for 1 px over its confidence" in said) == (0, told)
+
+
 def test_options_reach_the_smoother(run: Run, tmp_path: Path) -> None:
     files = write_members(tmp_path)
     options = [
@@ -357,6 +364,27 @@ def test_compare_smoothers(run: Run, tmp_path: Path) -> None:
     assert table["ensemble mean"].mean() == pytest.approx(errors["ensemble mean"], rel=1e-4)
     assert (out / "comparison.png").stat().st_size > 10_000
     assert f"mean pixel error of {2 * len(frames)} labelled keypoints" in said
+
+
+def test_cameras_that_are_not_in_step_are_compared_at_their_own_frames(run: Run, tmp_path: Path) -> None:
+    """Labels of the fast camera count its frames, which the slow one has fewer of."""
+    rng = np.random.default_rng(3)
+    files, labels, times = [], [], []
+    for view, clock in {"fast": np.arange(0, 6, 1 / 50), "slow": np.arange(0.003, 5.9, 1 / 20)}.items():
+        place = np.stack([np.sin(clock), np.cos(1.3 * clock), np.sin(0.7 * clock)], axis=-1)
+        truth = np.stack([place @ (60 * rng.normal(size=(3, 2))) + 200 for _ in NAMES], axis=1)
+        files += write_members(tmp_path / "in", view=view, truth=truth, sd=1)
+        path = tmp_path / f"labels.{view}.csv"
+        labels.append(write_labels(path, truth, list(range(10, len(clock) - 10, 7)), "net"))
+        times.append(tmp_path / f"times.{view}.npy")
+        np.save(times[-1], clock)
+    how = ["--cameras", "fast", "slow", "--timestamps", *times, "--labels", *labels, "--quiet"]
+    out = tmp_path / "out"
+    code, _, err = run("compare-smoothers", *files, "--model", "multicam", *how, "--out", out)
+    assert (code, err) == (0, "")
+    table = pd.read_csv(out / "comparison.csv")
+    assert set(table["view"]) == {"fast", "slow"}
+    assert table["eks multicam"].groupby(table["view"]).mean().max() < table["ensemble mean"].mean()
 
 
 def test_labels_of_another_video_are_refused(run: Run, tmp_path: Path) -> None:

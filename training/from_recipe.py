@@ -79,22 +79,31 @@ def build_network(recipe: Recipe) -> nn.Module:
 def load_sources(recipe: Recipe) -> tuple[LabelSet, dict[str, float]]:
     """The recipe's label sets as one, and the sampling weight of every dataset in it.
 
-    An image that any source holds out is not trained on, under whatever name another source has it.
+    An image that any source holds out, or that the validation measures on, is not trained on, under whatever
+    name another source has it.
 
     Raises:
-        InputError: If a folder cannot be read, a split group is unknown, or the sets do not go together.
+        InputError: If a folder cannot be read, a split group is unknown, the sets do not go together, or
+            nothing is left to train on.
     """
     loaded: list[LabelSet] = []
     weights: dict[str, float] = {}
     data = recipe.data
     parts = [_parts(source) for source in data.sources]
     held_out = [record for _, held in parts for record in held.records]
+    held_out += [record for source in recipe.validation.sources for record in _parts(source)[0].records]
     for source, (trained, _) in zip(data.sources, parts, strict=True):
         labels = without_copies(trained, held_out)
         labels = random_subset(labels, data.subset, seed=data.subset_seed)
         weights.update({dataset.dataset: source.weight for dataset in labels.sources})
         loaded.append(labels)
-    return merge(loaded, twins="first"), weights
+    merged = merge(loaded, twins="first")
+    there = {record.dataset for record in merged.records}
+    if not there:
+        raise InputError(
+            "every training image is held out or measured on; hold less out, or name other validation.sources"
+        )
+    return merged, {dataset: weight for dataset, weight in weights.items() if dataset in there}
 
 
 def _parts(source: DataSource) -> tuple[LabelSet, LabelSet]:
