@@ -438,7 +438,7 @@ def _matched(members: Sequence[Poses]) -> list[Poses]:
 def _bridged(block: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """(T, N, K, 3) with every individual in every frame: where it is unseen, interpolated over the frames."""
     block = block.copy()
-    unseen: np.ndarray = ~np.isfinite(block[..., :2]).all(-1).any(-1)
+    unseen = np.asarray(~np.isfinite(block[..., :2]).all(-1).any(-1))
     for n, k, c in np.ndindex(block.shape[1], block.shape[2], 2):
         absent, values = unseen[:, n], block[:, n, k, c]
         there = np.isfinite(values)
