@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Add the subcommands to the parser."""
+    _add_convert(commands)
+    _add_merge(commands)
+    _add_fetch(commands)
+    _add_synthesize(commands)
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
     convert = commands.add_parser(
         "convert",
         help="labels of another program to a superset dataset",
@@ -45,6 +52,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     add_option_argument(convert, "of the source's format, e.g. categories=dog,cat")
     convert.set_defaults(run=run_convert)
 
+
+def _add_merge(commands: argparse._SubParsersAction) -> None:
     merge = commands.add_parser(
         "merge", help="several superset datasets as one", description="Merges what `zoo convert` wrote."
     )
@@ -70,6 +79,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     merge.add_argument("--quiet", action="store_true", help="no progress bar")
     merge.set_defaults(run=run_merge)
 
+
+def _add_fetch(commands: argparse._SubParsersAction) -> None:
     fetch = commands.add_parser(
         "fetch-data",
         help="the official training data: topviewmouse-5k, quadruped-80k",
@@ -88,6 +99,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     fetch.add_argument("--quiet", action="store_true", help="no progress bar")
     fetch.set_defaults(run=run_fetch)
 
+
+def _add_synthesize(commands: argparse._SubParsersAction) -> None:
     synthesize = commands.add_parser(
         "synthesize",
         help="labelled images, or videos, of rendered mice",

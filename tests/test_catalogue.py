@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fakes import ABOUT
 from torch import nn
 
 import zoo
@@ -23,15 +24,11 @@ from zoo.official_weights import read_any
 from zoo.pose import PoseInput, TopDownPose
 from zoo.weight_files import mismatches, save_weights
 
-SPEC = """
-name = "m"
+SPEC = (
+    ABOUT
+    + """
 variant = "a"
 default = true
-vocabulary = "superanimal_topviewmouse"
-summary = "s"
-licence = "l"
-citation = "c"
-training_data = ["d"]
 [pose]
 network = "compact_unet"
 options = {}
@@ -50,6 +47,7 @@ detect_every = "auto"
 [evaluation]
 rmse_px = 4.5
 """
+)
 
 
 def test_spec_is_read() -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from foreign_files import make_ap10k, make_project
 from label_sets import small_set
-from test_converters_deeplabcut import make_project
-from test_converters_public import make_ap10k
 
 from app.cli import main
 from app.export_command import with_validation

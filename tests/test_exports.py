@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from data import need
+from fakes import K, predictions_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,31 +21,6 @@ from zoo.exports import coco_results, dlc_table, read_h5_provenance, write_coco,
 from zoo.results import Predictions
 
 VOCABULARY = load_vocabulary("superanimal_topviewmouse")
-K = len(VOCABULARY)
-
-
-def predictions_of(t: int, n: int, seed: int = 0, absent: float = 0.3) -> Predictions:
-    """Random poses with absent individuals."""
-    rng = np.random.default_rng(seed)
-    gone = rng.random((t, n)) < absent
-    values = {
-        "keypoints": rng.uniform(0, 640, (t, n, K, 2)),
-        "confidence": rng.random((t, n, K)),
-        "bbox_xywh": rng.uniform(1, 100, (t, n, 4)),
-        "bbox_confidence": rng.random((t, n)),
-    }
-    arrays: dict[str, Any] = {name: value.astype(np.float32) for name, value in values.items()}
-    for value in arrays.values():
-        value[gone] = np.nan
-    return Predictions(
-        **arrays,
-        frame_index=np.arange(t),
-        size_wh=np.tile((640, 480), (t, 1)),
-        vocabulary=VOCABULARY,
-        individuals=tuple(f"animal{i}" for i in range(n)),
-        fps=Fraction(30000, 1001),
-        provenance={"model": "superanimal_topviewmouse", "variant": "compact", "operations": [{"name": "ä"}]},
-    )
 
 
 def values_of(predictions: Predictions) -> np.ndarray:

@@ -7,15 +7,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_files import write_labels
 
 import zoo
 from converters import load_superset, merge_to, write_superset
-from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, load_vocabulary
+from superset_vocab import InputError, LabelSet, Source, load_vocabulary
 from training.from_recipe import load_sources, train, validation_labels
 from training.initial_weights import load_encoder, start_from
 from training.recipe import load_recipe
@@ -41,24 +40,6 @@ batch_size = 4
 [run]
 workers = 0
 """
-
-
-def write_labels(folder: Path, dataset: str, groups: list[str]) -> None:
-    """Grey noise with one mouse each: two defined keypoints, the others undefined."""
-    rng = np.random.default_rng(list(dataset.encode()))
-    records = []
-    for number, group in enumerate(groups):
-        image = folder / f"{dataset}{number}.png"
-        cv2.imwrite(str(image), rng.integers(0, 255, (60, 80, 3), dtype=np.uint8))
-        points = np.full((1, len(VOCABULARY), 2), np.nan)
-        points[0, :2] = rng.uniform(15, 45, (2, 2))
-        visibility = np.full((1, len(VOCABULARY)), Visibility.UNDEFINED, np.int8)
-        visibility[0, :2] = Visibility.VISIBLE
-        records.append(
-            LabelRecord(image, (80, 60), dataset, group, points, visibility, np.full((1, 4), np.nan))
-        )
-    sources = (Source(dataset, VOCABULARY.keypoints[:2]),)
-    write_superset(LabelSet(VOCABULARY.keypoints, tuple(records), sources, VOCABULARY.name), folder / dataset)
 
 
 @pytest.fixture

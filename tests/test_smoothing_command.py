@@ -130,20 +130,13 @@ def test_s_on_some_frames_and_shared(run: Run, tmp_path: Path) -> None:
     assert table.xs("x_ens_var", axis=1, level="coords").to_numpy().min() == 1
 
 
+TWO_CAMERAS = ("--model", "multicam", "--cameras", "top", "bot")
+
+
 def test_two_cameras(run: Run, tmp_path: Path) -> None:
     truth = walk(n_frames=80)
     files = write_members(tmp_path, 2, "top", truth) + write_members(tmp_path, 2, "bot", 2 * truth)
-    arguments = [
-        "--model",
-        "multicam",
-        "--cameras",
-        "top",
-        "bot",
-        "--out",
-        tmp_path / "out",
-        "--format",
-        "csv",
-    ]
+    arguments = [*TWO_CAMERAS, "--out", tmp_path / "out", "--format", "csv"]
     code, said, _ = run("smooth", *files, *arguments, "--quiet", "--inflate", "--keypoints", "tail")
     assert code == 0
     assert "eks_multicam of top: 80 frames" in said
@@ -163,17 +156,7 @@ def test_a_mistake_of_all_networks_is_found(run: Run, tmp_path: Path) -> None:
     lifted = 1.5 * truth
     lifted[90:95, 1] += 80
     files = write_members(tmp_path, 3, "top", truth) + write_members(tmp_path, 3, "bot", lifted)
-    arguments = [
-        "--model",
-        "multicam",
-        "--cameras",
-        "top",
-        "bot",
-        "--out",
-        tmp_path / "out",
-        "--format",
-        "csv",
-    ]
+    arguments = [*TWO_CAMERAS, "--out", tmp_path / "out", "--format", "csv"]
     code, said, _ = run("smooth", *files, *arguments, "--quiet", "--diagnose", "--s", 3, "--n-latent", 2)
     assert code == 0
     apart = pd.read_csv(tmp_path / "out" / "smoothed.top-bot.eks_multicam.cca.csv", index_col="frame")

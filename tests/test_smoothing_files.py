@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from data import need
 from ensembles import NAMES, frame_of, member, walk, write_members
+from fakes import predictions_of
 from hypothesis import given
 from hypothesis import strategies as st
-from test_exports import predictions_of
 
 from adaptation.eks.files import Poses, Track, from_predictions, read_poses
 from adaptation.eks.recording import assemble, by_camera, read_recording, read_times
