@@ -28,7 +28,7 @@ import numpy as np
 
 from superset_vocab.errors import InputError
 from superset_vocab.files import atomic_path, make_folder, write_json
-from zoo.nwb import require, write_nwb
+from zoo.nwb import NO_TIME, require, write_nwb
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +59,8 @@ def export(
             are replaced.
     """
     paths = export_paths(folder, stem, formats)
+    if "nwb" in formats and predictions.fps is None:
+        raise InputError(f"{paths[list(formats).index('nwb')]}: {NO_TIME}")
     make_folder(folder)
     for name, path in zip(formats, paths, strict=False):
         _WRITERS[name](predictions, path)
