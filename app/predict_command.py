@@ -184,6 +184,7 @@ def _draw(
 def _check_targets(arguments: argparse.Namespace, stems: dict[Path, str], formats: list[str]) -> None:
     """Refuse, before anything is computed, to write two results to one name or over existing ones."""
     from zoo.exports import export_paths
+    from zoo.nwb import NO_TIME
 
     problems = [
         f"{times} inputs are called {stem!r}, so their results would have one name; predict them into "
@@ -191,6 +192,7 @@ def _check_targets(arguments: argparse.Namespace, stems: dict[Path, str], format
         for stem, times in sorted(Counter(_stem(path) for path in arguments.inputs).items())
         if times > 1
     ]
+    problems += [f"{p}: {NO_TIME}" for p in arguments.inputs if "nwb" in formats and not _is_video(p)]
     for path in arguments.inputs:
         targets = export_paths(arguments.out, stems[path], formats)
         if not arguments.no_video:
@@ -221,7 +223,11 @@ def _stem(path: Path) -> str:
 
 def _labelled_path(path: Path, stem: str, out: Path) -> Path:
     """The labelled video of a video; the folder of labelled images of images."""
+    return out / f"{stem}.labelled{'.mp4' if _is_video(path) else ''}"
+
+
+def _is_video(path: Path) -> bool:
+    """Whether an input is taken for a video."""
     from zoo.video import VIDEO_SUFFIXES
 
-    is_video = not path.is_dir() and path.suffix.lower() in VIDEO_SUFFIXES
-    return out / f"{stem}.labelled{'.mp4' if is_video else ''}"
+    return not path.is_dir() and path.suffix.lower() in VIDEO_SUFFIXES

@@ -19,6 +19,7 @@ from fakes import SPEC, fake_model, moving_square, square_frame, write_video
 
 import zoo
 from app.cli import main
+from superset_vocab import InputError
 from zoo.detectors import Detections
 from zoo.given_boxes import CocoBoxes
 from zoo.video import VideoReader
@@ -89,6 +90,17 @@ def test_predict_shows_progress_on_stderr_only(run, tmp_path: Path) -> None:
     assert "5/5" in err[-1]
     assert "5/5" not in out
     assert names(tmp_path / "out") == ["mouse.fake_squares.csv", "mouse.fake_squares.provenance.json"]
+
+
+def test_images_as_nwb_are_refused_before_any_work(run, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), square_frame((5, 5)))
+    code, out, err = run("predict", tmp_path / "a.png", "--out", tmp_path / "out", "--format", "csv,nwb")
+    assert (code, out) == (2, "")
+    assert "a.png: NWB keeps poses by time, and images have none" in err[0]
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="images have none"):
+        fake_model().predict(tmp_path / "a.png").save(tmp_path / "out", "a", ["csv", "nwb"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_predict_a_folder_of_images(run, tmp_path: Path) -> None:

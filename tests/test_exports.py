@@ -80,6 +80,19 @@ def test_h5_carries_its_provenance(tmp_path: Path) -> None:
         read_h5_provenance(need("trajectories") / "m3v1_three_networks" / OPENFIELD_H5)
 
 
+def test_provenance_of_a_stranger_runs_nothing(tmp_path: Path) -> None:
+    """PyTables unpickles attributes."""
+    mark = tmp_path / "ran"
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        group = file.create_group("df_with_missing")
+        group.attrs["provenance"] = np.bytes_(
+            f"cpathlib\nPath.touch\n(cpathlib\nPath\n(V{mark}\ntRtR.".encode()
+        )
+    with pytest.raises(InputError, match=r"a\.h5: no table with provenance"):
+        read_h5_provenance(tmp_path / "a.h5")
+    assert not mark.exists()
+
+
 @given(n=st.integers(1, 3), t=st.integers(1, 5), seed=st.integers(0, 10**6))
 @settings(deadline=None, max_examples=15)
 def test_csv_comes_back_exactly(tmp_path_factory: pytest.TempPathFactory, n: int, t: int, seed: int) -> None:

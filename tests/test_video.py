@@ -78,6 +78,7 @@ def test_truncated_video_is_known_at_its_end(tmp_path: Path, suffix: str, codec:
     message = str(reader.truncation_error())
     assert str(cut) in message
     assert f"{n} frames decode of 100" in message
+    assert ("its sound" in message) == (suffix == ".mkv")
     assert "--allow-truncated" in message
 
 

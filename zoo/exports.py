@@ -28,7 +28,7 @@ import numpy as np
 
 from superset_vocab.errors import InputError
 from superset_vocab.files import atomic_path, make_folder, write_json
-from zoo.nwb import require, write_nwb
+from zoo.nwb import NO_TIME, require, write_nwb
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +59,8 @@ def export(
             are replaced.
     """
     paths = export_paths(folder, stem, formats)
+    if "nwb" in formats and predictions.fps is None:
+        raise InputError(f"{paths[list(formats).index('nwb')]}: {NO_TIME}")
     make_folder(folder)
     for name, path in zip(formats, paths, strict=False):
         _WRITERS[name](predictions, path)
@@ -175,21 +177,26 @@ def write_h5_tables(pieces: Iterable[pd.DataFrame], provenance: dict[str, Any], 
 def read_h5_provenance(path: Path) -> dict[str, Any]:
     """The provenance that `write_dlc_h5` put into a file.
 
+    PyTables would unpickle what it finds there, and so run what a stranger wrote; h5py knows no pickles.
+
     Raises:
         InputError: If the file has none.
     """
-    import tables
+    import h5py
 
     try:
-        with tables.open_file(str(path), "r") as file:
-            if "/provenance" in file:
-                array: Any = file.get_node("/provenance")
-                text = array.read().tobytes().decode()
+        with h5py.File(path, "r") as file:
+            text: Any
+            if "provenance" in file:
+                text = np.asarray(file["provenance"]).tobytes()
             else:
-                text = str(file.get_node(f"/{H5_KEY}")._v_attrs.provenance)
-    except (OSError, AttributeError, tables.HDF5ExtError, tables.NoSuchNodeError) as error:
+                text = file[H5_KEY].attrs["provenance"]
+        about = json.loads(text)
+    except (OSError, LookupError, TypeError, ValueError) as error:
         raise InputError(f"{path}: no table with provenance, such as `zoo predict` writes") from error
-    return json.loads(text)
+    if not isinstance(about, dict):
+        raise InputError(f"{path}: its provenance is none of `zoo predict`")
+    return about
 
 
 def write_dlc_csv(predictions: Predictions, path: Path) -> None:

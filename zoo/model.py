@@ -284,7 +284,7 @@ def _end_of_video(stream: FrameSource, allow_truncated: bool) -> list[dict[str, 
         return []
     if reader.truncated and not allow_truncated:
         raise reader.truncation_error()
-    if reader.n_missing > EXPECTED_MISSING:
+    if reader.counted and reader.n_missing > EXPECTED_MISSING:
         _LOG.warning(
             "%s: %d of the %d frames that it promises do not decode. Where they are missing is not known: "
             "rows after a gap have numbers that much too low; mind that when aligning them with other clocks",

@@ -29,6 +29,7 @@ from superset_vocab.provenance import package_version
 if TYPE_CHECKING:
     from zoo.results import Predictions
 
+NO_TIME = "NWB keeps poses by time, and images have none; write csv, h5 or coco"
 _PLACEHOLDER = datetime(1970, 1, 1, tzinfo=UTC)
 _CONFIDENCE = "confidence of the network in the keypoint, 0 to 1, not calibrated"
 
@@ -62,7 +63,7 @@ def write_nwb(predictions: Predictions, path: Path) -> None:
     """
     require()
     if predictions.fps is None:
-        raise InputError(f"{path}: NWB keeps poses by time, and images have none; write csv, h5 or coco")
+        raise InputError(f"{path}: {NO_TIME}")
     import ndx_pose
     from pynwb import NWBHDF5IO
 

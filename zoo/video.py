@@ -5,7 +5,7 @@ to the end that its container promises. What is promised depends on the containe
 
 - mp4, mov, m4v and avi store the number of frames. Missing are the frames that did not decode.
 - Others (mkv, webm, mpg, ...) store a duration, and a count made from it is wrong where the frame rate
-  varies. Missing is the time between the last frame and the promised end.
+  varies. Missing is the time between the last frame and the promised end, which may be that of the sound.
 
 A few frames at the end of good files do not decode (reordered or empty ones), so a video is truncated
 if more than 2 frames and more than 1 % are missing; from 3 on `Model.predict` warns, because a gap may be in
@@ -124,9 +124,14 @@ class VideoReader:
     def _missing(self, last_ms: float) -> int:
         """Number of frames between the last one decoded and the promised end."""
         promised = self.info.n_frames_promised
-        if self.info.path.suffix.lower() in _COUNTED_SUFFIXES:
+        if self.counted:
             return max(0, promised - self.n_frames)
         return max(0, promised - 1 - round(last_ms / 1000 * float(self.info.fps)))
+
+    @property
+    def counted(self) -> bool:
+        """Whether the container stores the number of frames; else what seems missing may be only sound."""
+        return self.info.path.suffix.lower() in _COUNTED_SUFFIXES
 
     @property
     def truncated(self) -> bool:
@@ -135,9 +140,10 @@ class VideoReader:
 
     def truncation_error(self) -> InputError:
         """The error that says how much of the video is missing."""
+        sound = "" if self.counted else " (or its sound goes on after the last frame)"
         return InputError(
             f"{self.info.path}: the video is truncated: {self.n_frames} frames decode of "
-            f"{self.n_frames + self.n_missing} that it promises; "
+            f"{self.n_frames + self.n_missing} that it promises{sound}; "
             f"{_REMEDY.format(name=self.info.path.name)}, or take what is there with --allow-truncated "
             "(allow_truncated=True)"
         )
