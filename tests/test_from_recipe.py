@@ -153,6 +153,11 @@ def test_a_network_that_cannot_take_the_input_is_refused(recipe_file, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_data_source_that_is_not_there_is_told_so(recipe_file, tmp_path):
+    with pytest.raises(InputError, match="nowhere: no such file or folder"):
+        train(recipe_file, tmp_path / "run", overrides=["data.sources=[{path='nowhere'}]"])
+
+
 def test_labels_that_changed_cannot_be_resumed(recipe_file, tmp_path):
     train(recipe_file, tmp_path / "run")
     file = tmp_path / "two" / "annotations.json"
