@@ -42,6 +42,7 @@ from training.checkpoints import label_sha256, recipe_differences
 from training.comparison import target_keypoints
 from training.evaluate import label_boxes
 from training.fit import FitResult, fit
+from training.from_recipe import check_takes
 from training.initial_weights import load_encoder, start_from
 from training.recipe import Recipe, parse_recipe
 from zoo.catalogue import ModelSpec, Parent
@@ -113,6 +114,7 @@ def fine_tune(
     dataset = build_dataset(recipe, taught, seed=recipe.run.seed_of_order, boxes=boxes)
     torch.manual_seed(recipe.run.seed_of_weights)
     network = starting_network(model, recipe, method)
+    check_takes(network, recipe)
     result = fit(
         network, dataset, recipe, run, resume=resume, data_sha256=label_sha256(taught), notes=tuple(notes)
     )

@@ -128,6 +128,8 @@ def load_superset(path: Path) -> LabelSet:
     Raises:
         InputError: If it is no superset dataset of a known vocabulary, or is broken.
     """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
     labels = coco.read_document(path, dataset=path.resolve().stem)
     if labels.vocabulary is None:
         raise InputError(f"{path}: is not in a superset vocabulary; run `zoo convert` on it first")

@@ -121,6 +121,24 @@ def test_starting_from_earlier_weights(recipe_file, tmp_path):
         train(recipe_file, tmp_path / "x", overrides=[start, "network.options.widths=[8, 16, 8]"])
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["batch.input_size=[30, 30]"], "does not take input of 30 x 30 pixels with 1 channel "),
+        (["batch.grey=false"], "does not take input of 32 x 32 pixels with 3 channels"),
+    ],
+)
+def test_a_network_that_cannot_take_the_input_is_refused(recipe_file, tmp_path, change, words):
+    with pytest.raises(InputError, match=f"the network compact_unet {words}"):
+        train(recipe_file, tmp_path / "run", overrides=change)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_data_source_that_is_not_there_is_told_so(recipe_file, tmp_path):
+    with pytest.raises(InputError, match="nowhere: no such file or folder"):
+        train(recipe_file, tmp_path / "run", overrides=["data.sources=[{path='nowhere'}]"])
+
+
 def test_labels_that_changed_cannot_be_resumed(recipe_file, tmp_path):
     train(recipe_file, tmp_path / "run")
     file = tmp_path / "two" / "annotations.json"

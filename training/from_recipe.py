@@ -50,6 +50,8 @@ def train(
     network = build_network(recipe)
     if recipe.network.init:
         start_from(network, Path(recipe.network.init), parts=recipe.network.init_parts)
+    if recipe.batch.view != "boxes":
+        check_takes(network, recipe)
     return fit(
         network,
         dataset,
@@ -61,6 +63,27 @@ def train(
         notes=resolved.notes,
         validation=validation,
     )
+
+
+def check_takes(network: nn.Module, recipe: Recipe) -> None:
+    """Refuse a network that cannot take the recipe's input, e.g. a side that it cannot halve often enough.
+
+    Raises:
+        InputError: If a forward pass fails.
+    """
+    width, height = recipe.batch.input_size
+    channels = 1 if recipe.batch.grey else 3
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, channels, height, width))
+    except RuntimeError as error:
+        raise InputError(
+            f"the network {recipe.network.name} does not take input of {width} x {height} pixels with "
+            f"{channels} channel{'s' * (channels > 1)} ({str(error).splitlines()[0]}); change "
+            "batch.input_size, batch.grey or the network's options"
+        ) from error
+    finally:
+        network.train()
 
 
 def build_network(recipe: Recipe) -> nn.Module:

@@ -14,6 +14,8 @@ from typing import Any
 
 from superset_vocab.errors import InputError
 
+_LARGEST_SEED = 2**32 - 1  # of numpy's and mmengine's generators
+
 
 @dataclass(frozen=True)
 class Network:
@@ -415,6 +417,11 @@ class Run:
             f"{n} {v} is negative" if low == 0 else f"{n} {v} is below {low}"
             for n, low in least.items()
             if (v := getattr(self, n)) < low
+        ]
+        found += [
+            f"{n} {v} is above {_LARGEST_SEED}"
+            for n in ("seed", "weights_seed", "order_seed")
+            if (v := getattr(self, n)) > _LARGEST_SEED
         ]
         return found + _choice("compile", self.compile, ("none", "inductor", "aot_eager"))
 
