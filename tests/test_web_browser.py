@@ -22,13 +22,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield page
 
 
-def at(page: Page, x: float, y: float) -> tuple[int, int]:
-    """Where a pixel of the picture is, from the middle of the canvas, while the whole picture is shown."""
-    box = page.one(".zoo-editor canvas").rect
-    scale = min(box["width"] / 320, box["height"] / 240)
-    return round((x + 0.5 - 160) * scale), round((y + 0.5 - 120) * scale)
-
-
 def test_predict_correct_download_reload(page: Page) -> None:
     page.open(*WIDE)
     assert "An animal in 1 of 1 images" in page.predict(GOLDEN / "wild_11.png")
@@ -51,15 +44,15 @@ def test_predict_correct_download_reload(page: Page) -> None:
     rows[0].click()
     canvas_keys = ActionChains(page.driver)
     # Delete the nose, set it again with a click where nothing is, drag it from there.
-    canvas_keys.move_to_element_with_offset(canvas, *at(page, 60, 200)).perform()
+    canvas_keys.move_to_element_with_offset(canvas, *page.at(60, 200)).perform()
     page.script("arguments[0].focus()", canvas)
     ActionChains(page.driver).send_keys(Keys.DELETE).perform()
     page.until(lambda: "missing" in page.names()[0])
-    ActionChains(page.driver).move_to_element_with_offset(canvas, *at(page, 60, 200)).click().perform()
+    ActionChains(page.driver).move_to_element_with_offset(canvas, *page.at(60, 200)).click().perform()
     page.until(lambda: page.names()[0] == "nose 1.00")
-    drag = ActionChains(page.driver).move_to_element_with_offset(canvas, *at(page, 60, 200)).click_and_hold()
+    drag = ActionChains(page.driver).move_to_element_with_offset(canvas, *page.at(60, 200)).click_and_hold()
     for x, y in ((70, 190), (100, 160), (120, 150)):
-        drag.move_to_element_with_offset(canvas, *at(page, x, y))
+        drag.move_to_element_with_offset(canvas, *page.at(x, y))
     drag.release().perform()
     # Ten to the right, one back, and one more that is taken back.
     ActionChains(page.driver).key_down(Keys.SHIFT).send_keys(Keys.ARROW_RIGHT).key_up(Keys.SHIFT).perform()

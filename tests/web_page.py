@@ -17,6 +17,7 @@ from selenium import webdriver
 from selenium.common import exceptions as webdriver_errors
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from benchmarks.app_load import RunningApp
@@ -86,14 +87,42 @@ class Page:
         button.click()
 
     def tab(self, name: str) -> None:
-        found = [b for b in self.all("button[role=tab]") if b.get_attribute("textContent").strip() == name]
-        self.script("arguments[0].click()", found[0])
+        """Open a tab; on a narrow window some are in a menu."""
+        found = (
+            "return [...document.querySelectorAll('.tab-wrapper button:not([tabindex=\"-1\"])')]"
+            ".find((b) => b.textContent.trim() === arguments[0])"
+        )
+        self.script("arguments[0].click()", self.until(lambda: self.script(found, name)))
 
     def upload(self, selector: str, path: Path) -> None:
         """Hand a file to an upload field, and wait until the page shows its name."""
         self.until(lambda: self.all(f"{selector} input[type=file]"))
         self.one(f"{selector} input[type=file]").send_keys(str(path))
-        self.until(lambda: path.name[:6] in self.one(selector).text)
+        self.until(lambda: path.stem[:6] in self.one(selector).text)
+
+    def fill(self, selector: str, text: str) -> None:
+        """Write into a text field, in the place of what is there."""
+        field = self.one(f"{selector} textarea, {selector} input")
+        self.script("arguments[0].scrollIntoView({block: 'center'})", field)
+        field.click()
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(text, Keys.TAB)
+
+    def pick(self, selector: str, choice: str) -> None:
+        """Choose from a list."""
+        field = self.one(f"{selector} input")
+        self.script("arguments[0].scrollIntoView({block: 'center'})", field)
+        field.click()
+        option = self.until(lambda: next(iter(self.all(f"[role=option][aria-label='{choice}']")), None))
+        self.script("arguments[0].scrollIntoView({block: 'nearest'})", option)
+        option.click()
+        self.until(lambda: field.get_property("value") == choice)
+
+    def tick(self, selector: str, on: bool) -> None:
+        """Set a check box."""
+        box = self.one(f"{selector} input[type=checkbox]")
+        if box.is_selected() != on:
+            self.script("arguments[0].click()", box)
 
     def says(self, selector: str, *words: str, seconds: float = 60) -> str:
         """Wait until a text holds one of these words; the text."""
@@ -126,6 +155,24 @@ class Page:
     def canvas(self) -> Any:
         """The picture of the tab that is open, once it is there."""
         return self.until(lambda: next((c for c in self.all(".zoo-editor canvas") if c.is_displayed()), None))
+
+    def picture_is_there(self) -> bool:
+        """Whether the editor of the tab that is open has drawn its picture."""
+        return self.script(
+            "const c = arguments[0], g = c.getContext('2d');"
+            "return g.getImageData(c.width >> 1, c.height >> 1, 1, 1).data[3] > 0",
+            self.canvas(),
+        )
+
+    def editor_says(self) -> str:
+        """The line beside the tools of the editor of the tab that is open."""
+        return next((e.text for e in self.all(".zoo-editor .status") if e.is_displayed()), "")
+
+    def at(self, x: float, y: float, size_wh: tuple[int, int] = (320, 240)) -> tuple[int, int]:
+        """Where a pixel of the picture is, from the middle of the canvas, while the whole is shown."""
+        box, (width, height) = self.canvas().rect, size_wh
+        scale = min(box["width"] / width, box["height"] / height)
+        return round((x + 0.5 - width / 2) * scale), round((y + 0.5 - height / 2) * scale)
 
     def fetch(self, selector: str, pattern: str) -> Path:
         """Download what a field of files offers: the first file with this ending."""
