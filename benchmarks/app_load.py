@@ -40,6 +40,7 @@ class RunningApp:
         folder: Where its log and its temporary files go.
         examples: Folder of examples.
         command: What starts it; by default this interpreter.
+        options: More of `zoo app`'s, where this interpreter starts it.
         patience: Seconds to wait for its address.
 
     Attributes:
@@ -52,6 +53,7 @@ class RunningApp:
         folder: Path,
         examples: Path | None = None,
         command: Sequence[str] | None = None,
+        options: Sequence[str] = (),
         patience: float = 90.0,
     ) -> None:
         self.log = folder / "app.log"
@@ -63,6 +65,7 @@ class RunningApp:
             "app.cli",
             "app",
             *(["--examples", str(examples)] if examples else []),
+            *options,
         ]
         environment = os.environ | {"TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
         with self.log.open("w") as log:

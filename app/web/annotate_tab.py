@@ -50,8 +50,9 @@ class _Parts:
     @classmethod
     def lay_out(cls) -> _Parts:
         gr.Markdown(
-            "Give a name, and label picture by picture. Come back under the same name to go on where you "
-            "were. Label every animal; leave out a keypoint that cannot be seen."
+            "Give a name, and label picture by picture: a click sets the keypoint marked in the list, "
+            "and the next missing one is marked. Choose another in the list, or with n and p; leave out what "
+            "cannot be seen. Label every animal. Come back under the same name to go on where you were."
         )
         with gr.Row():
             name = gr.Textbox(label="Your name", max_length=40, elem_id="annotate-name")
@@ -77,7 +78,9 @@ class _Parts:
             save=save,
             pack=pack,
             agreed=gr.Markdown(elem_id="annotate-agreement"),
-            download=gr.File(label="My labels (superset COCO)", visible=False, elem_id="annotate-file"),
+            download=gr.File(
+                label="My labels (superset COCO)", visible=False, interactive=False, elem_id="annotate-file"
+            ),
         )
 
 

@@ -51,7 +51,9 @@ class _Dataset:
                     elem_id="contribute-upload",
                 )
                 vocabulary = gr.Dropdown(names, value=names[0], label="Into", elem_id="contribute-vocabulary")
-                look = gr.Checkbox(True, label="Let a model look at the images to match keypoints")
+                look = gr.Checkbox(
+                    True, label="Let a model look at the images to match keypoints", elem_id="contribute-look"
+                )
                 with gr.Row():
                     inspect = gr.Button("Inspect", variant="primary", elem_id="contribute-inspect")
                     stop = gr.Button("Cancel", elem_id="contribute-cancel")
@@ -78,6 +80,8 @@ class _Map:
             interactive=True,
             static_columns=[0, 2, 3],
             wrap=True,
+            column_widths=["150px", "180px", "130px", "600px"],
+            column_limits=(len(_HEADERS), len(_HEADERS)),
             label=f"Keypoint map: a name of the vocabulary, or {DROP}",
             visible=False,
             elem_id="contribute-table",
@@ -92,7 +96,7 @@ class _Map:
         """The map that is proposed."""
         sources = [row[0] for row in rows]
         return {
-            self.table: gr.update(value=rows, visible=True),
+            self.table: gr.update(value=rows, visible=True, row_limits=(len(rows), len(rows))),
             self.which: gr.update(choices=sources, value=sources[0], visible=True),
             self.target: gr.update(choices=[DROP, *keypoints], value=rows[0][1], visible=True),
             self.change: gr.update(visible=True),
@@ -134,21 +138,24 @@ class _Card:
 
 @dataclass(frozen=True, eq=False)
 class _Result:
-    """The finished bundle, or why there is none."""
+    """The finished bundle, or why there is none; below the button that makes it."""
 
+    status: gr.Markdown
     report: gr.Markdown
     download: gr.File
 
     @classmethod
     def lay_out(cls) -> _Result:
         return cls(
+            status=gr.Markdown(elem_id="contribute-made"),
             report=gr.Markdown(visible=False, elem_id="contribute-report"),
-            download=gr.File(label="Bundle", visible=False, elem_id="contribute-file"),
+            download=gr.File(label="Bundle", visible=False, interactive=False, elem_id="contribute-file"),
         )
 
     def hidden(self) -> dict[Any, Any]:
         """Nothing has been made yet."""
-        return {self.report: gr.update(visible=False), self.download: gr.update(visible=False)}
+        unseen = gr.update(visible=False)
+        return {self.status: "", self.report: unseen, self.download: unseen}
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +210,9 @@ class _PullRequest:
 def build(context: AppContext) -> None:
     """Add the tab's contents to the page that is being built."""
     dataset, keypoint_map = _Dataset.lay_out(), _Map.lay_out()
-    gallery = gr.Gallery(label="Previews", visible=False, columns=2, object_fit="contain")
+    gallery = gr.Gallery(
+        label="Previews", visible=False, interactive=False, elem_classes="whole", elem_id="contribute-gallery"
+    )
     card, result = _Card.lay_out(), _Result.lay_out()
     request = _PullRequest.lay_out(context.settings.collection)
     _Handlers(context, dataset, keypoint_map, gallery, card, result, request).wire()
@@ -224,22 +233,13 @@ class _Handlers:
     def wire(self) -> None:
         """Connect the components with what follows here."""
         dataset, card, result = self.dataset, self.card, self.result
-        long: dict[str, Any] = {
-            **PRIVATE,
-            "concurrency_limit": None,
-            "show_progress_on": dataset.status,
-        }
+        long: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
         table, known = [self.map.table, self.map.which, self.map.target], dataset.known
         words = [card.licence, card.contact, card.citation]
         asked = self.pull_request
         output = [
-            self.gallery,
-            result.report,
-            result.download,
-            asked.finished,
-            asked.group,
-            asked.agreed,
-            asked.opened,
+            *(self.gallery, result.status, result.report, result.download),
+            *(asked.finished, asked.group, asked.agreed, asked.opened),
         ]
         owned(self.context, dataset.upload)
         dataset.inspect.click(
@@ -247,19 +247,23 @@ class _Handlers:
             [dataset.upload, dataset.vocabulary, dataset.look],
             [dataset.status, dataset.found, known, *table, self.map.change, card.form, *words, *output,
              asked.name],
+            show_progress_on=dataset.status,
             **long,
         )  # fmt: skip
+        self.map.which.input(self.counterpart, table[:2], self.map.target, **PRIVATE)
         self.map.change.click(self.put, table, self.map.table, **PRIVATE)
         card.make.click(
             self.bundle,
             [known, self.map.table, *words, card.species, card.about, card.leave_out],
-            [dataset.status, *output],
+            output,
+            show_progress_on=result.status,
             **long,
         )
         asked.open.click(
             self.propose_it,
             [asked.finished, asked.name, asked.agreed],
-            [dataset.status, asked.opened],
+            asked.opened,
+            show_progress_on=asked.opened,
             **long,
         )
         cancelled_by(self.context, dataset.stop, dataset.status)
@@ -333,13 +337,13 @@ class _Handlers:
             "leave_out": bool(leave_out),
         }
         async for message in follow(self.context, request, "make_bundle", arguments):
-            yield {self.dataset.status: message} if isinstance(message, str) else self.bundled(message)
+            yield {self.result.status: message} if isinstance(message, str) else self.bundled(message)
 
     def bundled(self, message: dict[str, Any]) -> dict[Any, Any]:
         """What the page shows of a bundle."""
         good = not message["refused"]
         return {
-            self.dataset.status: "Done." if good else "Refused by the validation; the report says why.",
+            self.result.status: "Done." if good else "Refused by the validation; the report says why.",
             self.gallery: gr.update(value=message["previews"], visible=bool(message["previews"])),
             self.result.report: gr.update(value=public(report_text(message)), visible=True),
             self.result.download: gr.update(
@@ -363,15 +367,16 @@ class _Handlers:
             self.context.count_pull_request()
         except InputError as error:
             raise refuse(error) from error
-        yield {self.dataset.status: "Opening the pull request ...", self.pull_request.opened: ""}
+        yield {self.pull_request.opened: "Opening the pull request ..."}
         arguments = {"folder": finished, "collection": collection, "name": name.strip()}
         async for message in follow(self.context, request, "propose", arguments):
-            if isinstance(message, str):
-                yield {self.dataset.status: message}
-                continue
-            name, url = message["name"], message["url"]
-            said = f"Proposed as **{name}**: [{url}]({url})"
-            yield {self.dataset.status: "Done.", self.pull_request.opened: said}
+            if not isinstance(message, str):
+                name, url = message["name"], message["url"]
+                message = f"Proposed as **{name}**: [{url}]({url})"
+            yield {self.pull_request.opened: message}
+
+    def counterpart(self, rows: list[list[Any]], name: str) -> str:
+        return next((str(row[1]) for row in rows if row[0] == name), DROP)
 
     def put(self, rows: list[list[Any]], name: str, target: str) -> list[list[Any]]:
         return [[row[0], target, *row[2:]] if row[0] == name else row for row in rows]

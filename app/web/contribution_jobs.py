@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from app.web.guards import check_inside, label_source
 from app.web.loaded import load_model
 from superset_vocab.errors import InputError
-from superset_vocab.files import atomic_path, read_json
+from superset_vocab.files import atomic_path, make_folder, read_json
 from superset_vocab.toml_text import toml_table
 
 if TYPE_CHECKING:
@@ -142,7 +142,9 @@ def make_bundle(
         if not (folder / "validation.json").is_file():
             raise
         refused = str(error)
-    packed = shutil.make_archive(str(folder.with_name(f"{folder.name}-bundle")), "zip", folder)
+    packed = shutil.make_archive(
+        str(make_folder(folder.with_name(f"{folder.name}-packed")) / "bundle"), "zip", folder
+    )
     return {
         "zip": packed,
         "refused": refused,

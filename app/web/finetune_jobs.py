@@ -11,7 +11,7 @@ import numpy as np
 
 from app.web.guards import check_inside, label_source
 from app.web.loaded import load_model
-from superset_vocab.files import atomic_path, write_json
+from superset_vocab.files import atomic_path, make_folder, write_json
 
 if TYPE_CHECKING:
     from app.finetune_command import HeldOut
@@ -123,7 +123,7 @@ def _figure(value: float) -> str:
 def _packed(folder: Path) -> Path:
     """The model's folder as a zip file beside it, without checkpoints and cached predictions."""
     files = sorted({path for pattern in _IN_THE_ZIP for path in folder.glob(pattern) if path.is_file()})
-    target = folder.with_name(f"{folder.name}.zip")
+    target = make_folder(folder.with_name(f"{folder.name}-packed")) / "fine_tuned_model.zip"
     with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for path in files:
             archive.write(path, Path("fine_tuned_model") / path.relative_to(folder))

@@ -110,7 +110,9 @@ class _Results:
                 elem_id="finetune-curve",
             ),
             result=gr.Markdown(visible=False, elem_id="finetune-result"),
-            download=gr.File(label="Fine-tuned model", visible=False, elem_id="finetune-file"),
+            download=gr.File(
+                label="Fine-tuned model", visible=False, interactive=False, elem_id="finetune-file"
+            ),
             to_try=gr.Button("Try the result", visible=False, elem_id="finetune-try"),
         )
 

@@ -25,15 +25,20 @@ _CSS = """
 .gradio-container .column { min-width: min(320px, 100%) !important; }
 .gradio-container { max-width: 1280px !important; margin: 0 auto; }
 footer { display: none !important; }
-button { min-height: 40px; }
+/* Not every button: those that lie on a cell of a table would cover it, and no double click reach it. */
+button.lg, button[role="tab"] { min-height: 40px; }
 /* Pictures whole, one below the other where there is no room; captions beside a picture, not on it. */
-#try-gallery .grid-wrap { max-height: none !important; height: auto !important; }
-#try-gallery .gallery-item, #try-gallery .thumbnail-lg { aspect-ratio: auto; height: auto; }
-#try-gallery .gallery-item img { height: auto; max-height: 70vh; object-fit: contain; }
+.whole .grid-wrap { max-height: none !important; height: auto !important; }
+.whole .grid-container {
+  grid-template: none / repeat(auto-fit, minmax(min(420px, 100%), 1fr)) !important;
+  grid-auto-rows: auto !important; align-items: start;
+}
+.whole .gallery-item, .whole .thumbnail-lg { aspect-ratio: auto; height: auto; }
+.whole .gallery-item img { height: auto; max-height: 70vh; object-fit: contain; }
 /* The accent of the light page is too dark on the dark one. */
 .dark { --color-accent: #fb923c; }
 .dark .tab-container button.selected { color: #fb923c; }
-#try-gallery, #try-plot { padding-top: 32px; }
+.whole, #try-plot { padding-top: 32px; }
 #models-card { overflow-wrap: anywhere; }
 @media (max-width: 700px) {
   .gradio-container { padding: 8px !important; }

@@ -115,13 +115,12 @@ class _Results:
     def lay_out(cls) -> _Results:
         return cls(
             status=gr.Markdown("Upload something, or take an example.", elem_id="try-status"),
-            video=gr.Video(label="Labelled video", visible=False, elem_id="try-video"),
+            video=gr.Video(label="Labelled video", visible=False, interactive=False, elem_id="try-video"),
             gallery=gr.Gallery(
                 label="Labelled images",
                 visible=False,
-                columns=2,
-                object_fit="contain",
                 interactive=False,
+                elem_classes="whole",
                 elem_id="try-gallery",
             ),
             plot=gr.Image(

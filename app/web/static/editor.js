@@ -205,9 +205,13 @@ function zoom(factor, at) {
   paint();
 }
 
+// A click sets the chosen keypoint; the next missing one follows, so that a picture is a row of clicks.
 function place(at) {
   remember();
   labels[who][chosen] = [...clamp(inPicture(at)), 1];
+  const k = picture.names.length;
+  const next = picture.names.map((_, i) => (chosen + 1 + i) % k).find((i) => !labels[who][i]);
+  if (next !== undefined) choose(next);
   changed();
 }
 
