@@ -127,11 +127,12 @@ def test_the_host_s_account_opens_no_more_than_so_many_a_day(
     context = AppContext.start(Settings(root=tmp_path, max_pull_requests=2))
     monkeypatch.setattr(time, "monotonic", lambda: 100.0)
     context.count_pull_request()
+    context.check_pull_requests()
     context.count_pull_request()
     with pytest.raises(InputError, match="2 pull requests were opened here in the last day"):
-        context.count_pull_request()
+        context.check_pull_requests()
     monkeypatch.setattr(time, "monotonic", lambda: 100.0 + 86_401)
-    context.count_pull_request()
+    context.check_pull_requests()
 
 
 def test_a_space_starts_the_same_app(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,11 +60,11 @@ class AppContext:
             shutil.copyfile(path, copy)
         return copy
 
-    def count_pull_request(self) -> None:
-        """Count one more pull request in the host's name.
+    def check_pull_requests(self) -> None:
+        """Refuse one more pull request in the host's name, if as many as may be were opened in the last day.
 
         Raises:
-            InputError: If there were as many as may be in the last day.
+            InputError: If so.
         """
         now = time.monotonic()
         self.proposed[:] = [then for then in self.proposed if now - then < _DAY]
@@ -73,7 +73,10 @@ class AppContext:
                 f"{len(self.proposed)} pull requests were opened here in the last day, no more may be; come "
                 "back tomorrow, or take the bundle with you and use `zoo propose`"
             )
-        self.proposed.append(now)
+
+    def count_pull_request(self) -> None:
+        """Count one that was opened."""
+        self.proposed.append(time.monotonic())
 
     def close(self) -> None:
         """End the worker and remove every visitor's files."""

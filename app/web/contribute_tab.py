@@ -364,13 +364,14 @@ class _Handlers:
                 raise InputError(
                     "say that you may show the images to the public, or keep the bundle for yourself"
                 )
-            self.context.count_pull_request()
+            self.context.check_pull_requests()
         except InputError as error:
             raise refuse(error) from error
         yield {self.pull_request.opened: "Opening the pull request ..."}
         arguments = {"folder": finished, "collection": collection, "name": name.strip()}
         async for message in follow(self.context, request, "propose", arguments):
             if not isinstance(message, str):
+                self.context.count_pull_request()
                 name, url = message["name"], message["url"]
                 message = f"Proposed as **{name}**: [{url}]({url})"
             yield {self.pull_request.opened: message}
