@@ -29,10 +29,9 @@ from adaptation.benchmark_spec import Benchmark, data_path
 from adaptation.fine_tuning import fine_tune
 from adaptation.memory_replay import Replay
 from converters import convert, load_superset
-from converters.images import content_hash
 from converters.views import subset
 from superset_vocab import InputError, LabelSet, Visibility
-from superset_vocab.files import make_folder, read_json, write_json
+from superset_vocab.files import make_folder, read_json, sha256_of, write_json
 from training.evaluate import Report, evaluate_model
 from training.splits import split_by_fraction
 from zoo.model import Model
@@ -310,10 +309,10 @@ def _pretrain(benchmark: Benchmark, out: Path, target: tuple[LabelSet, LabelSet]
             _log.info("%s: is the target, left out of the pre-training", source.path)
             continue
         kept.append(source)
-        contents |= {content_hash(record.image): record.image for record in labels.records}
+        contents |= {sha256_of(record.image): record.image for record in labels.records}
     if not kept:
         raise InputError(f"benchmark {benchmark.name}: without the target nothing is left to pre-train on")
-    seen = [r.image.name for labels in target for r in labels.records if content_hash(r.image) in contents]
+    seen = [r.image.name for labels in target for r in labels.records if sha256_of(r.image) in contents]
     if seen:
         raise InputError(
             f"benchmark {benchmark.name}: {len(seen)} images of the target are in the pre-training data "

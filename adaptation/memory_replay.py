@@ -31,9 +31,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from tqdm import tqdm
 
-from converters.images import content_hash
 from superset_vocab import InputError, LabelRecord, LabelSet, Visibility, Vocabulary
-from superset_vocab.files import atomic_path, make_folder, write_json
+from superset_vocab.files import atomic_path, make_folder, sha256_of, write_json
 from superset_vocab.provenance import operation
 from training.evaluate import label_boxes
 from training.metrics import match_individuals, oks
@@ -142,7 +141,7 @@ class ZeroShotStore:
 
     def _file(self, record: LabelRecord, boxes: np.ndarray | None) -> Path:
         """Named after the image's content and, where they decide what is predicted, the boxes."""
-        digest = content_hash(record.image)
+        digest = sha256_of(record.image)
         if boxes is not None:
             digest = hashlib.sha256(
                 digest.encode() + np.ascontiguousarray(boxes, np.float64).tobytes()

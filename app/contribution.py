@@ -200,7 +200,7 @@ def _follow_labels(
     licence = "" if request.licence == UNKNOWN_LICENCE else request.licence
     write_matching(
         matching, readable, request.out, licence=licence, citation=request.citation,
-        keep_map=_is_inside(request.map_name, request.out),
+        keep_map=_is_own_map(request.map_name, request.out),
     )  # fmt: skip
     chosen = followed or matching.keypoint_map(licence=licence, citation=request.citation)
     _follow(story, chosen, request, request.map_name or "")
@@ -229,7 +229,7 @@ def _check_folder(request: Request) -> None:
         raise InputError(f"{out / DATASET} exists; remove it, or choose another --out")
     if out.is_dir() and any(out.iterdir()) and not (out / EVIDENCE).is_file():
         raise InputError(f"{out}: has files that are no contribution's; choose a new folder with --out")
-    if edited(out) and not _is_inside(request.map_name, out):
+    if edited(out) and not _is_own_map(request.map_name, out):
         raise InputError(
             f"{out / MAP} was edited; follow it with --map {out / MAP}, remove it, or choose another --out"
         )
@@ -259,7 +259,8 @@ def _with_images(labels: LabelSet, looked: Looked) -> LabelSet:
     return replace(labels, records=records)
 
 
-def _is_inside(map_name: str | None, out: Path) -> bool:
+def _is_own_map(map_name: str | None, out: Path) -> bool:
+    """Whether the map to follow is the one that an earlier run proposed."""
     return bool(map_name) and Path(str(map_name)).resolve() == (out / MAP).resolve()
 
 

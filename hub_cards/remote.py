@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hub_cards.bundles import CHANGELOG, Content
-from zoo.checksums import sha256_of
+from superset_vocab.files import sha256_of
 
 HUBS_OWN = {".gitattributes"}
 """What the Hub itself puts into a new repository."""

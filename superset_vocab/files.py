@@ -6,6 +6,7 @@ when complete: a reader, or a later run that resumes, sees the old file or the w
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -49,6 +50,19 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: is not JSON ({error}); was it copied completely?") from error
     except RecursionError as error:
         raise InputError(f"{path}: is nested too deeply to be a label file") from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def make_folder(folder: Path) -> Path:

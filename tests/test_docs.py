@@ -1,4 +1,4 @@
-"""What the guides show exists: links, commands with their options, Python names, files, make targets.
+"""What guides and docstrings show exists: links, commands and options, Python names, files, make targets.
 
 Names are looked up in the source (`ast`), so that nothing heavy is imported.
 """
@@ -217,6 +217,12 @@ def wrong(text: str, file: Path) -> list[str]:
 @pytest.mark.parametrize("file", GUIDES, ids=lambda file: file.name)
 def test_what_is_shown_exists(file: Path) -> None:
     assert wrong(file.read_text(encoding="utf-8"), file) == []
+
+
+def test_what_docstrings_name_exists() -> None:
+    files = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+    found = {str(file): [*wrong_commands(text := file.read_text()), *wrong_names(text)] for file in files}
+    assert {file: mistakes for file, mistakes in found.items() if mistakes} == {}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import zoo
 from superset_vocab import InputError
-from zoo.checksums import sha256_of
+from superset_vocab.files import sha256_of
 from zoo.given_boxes import CocoBoxes, WholeFrame
 
 

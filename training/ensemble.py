@@ -19,10 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from converters.images import content_hash
 from superset_vocab import InputError
 from superset_vocab.errors import all_problems
-from superset_vocab.files import make_folder, read_json, write_json
+from superset_vocab.files import make_folder, read_json, sha256_of, write_json
 from training.recipe import Recipe, load_recipe
 
 _log = logging.getLogger(__name__)
@@ -172,5 +171,5 @@ def _finished(folder: Path) -> Member | None:
     record, weights = folder / "run.json", folder / "weights.safetensors"
     if not (record.is_file() and weights.is_file()):
         return None
-    sha256 = content_hash(weights)
+    sha256 = sha256_of(weights)
     return Member(folder, weights, sha256) if read_json(record).get("weights_sha256") == sha256 else None

@@ -114,7 +114,7 @@ def fit(
     the step, writes a checkpoint and then raises KeyboardInterrupt or SystemExit.
 
     Args:
-        network: Its forward maps (B, C, H, W) images to named maps (see `RecipeLoss`); trained in place.
+        network: Trained in place; maps (B, C, H, W) images to named maps (`training.losses.RecipeLoss`).
         dataset: Samples are dicts with "image" and the targets that the recipe's loss needs.
         recipe: Everything else.
         out: Folder of the run.
@@ -200,7 +200,7 @@ class _TrainingModel(BaseModel):
 
 
 class _TrainLoop(BaseLoop):
-    """Iterations from wherever `_Resume` has set `iter`, until the loader ends or `stop_training`."""
+    """Iterations from wherever `Resume` has set `iter`, until the loader ends or `stop_training`."""
 
     def __init__(self, runner: Runner, dataloader: DataLoader, max_iters: int) -> None:
         super().__init__(runner, dataloader)

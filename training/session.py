@@ -5,7 +5,6 @@ Nothing here depends on the library that turns the crank (`training.fit` does).
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shlex
 import signal
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from superset_vocab import InputError
-from superset_vocab.files import atomic_path, make_folder, write_json
+from superset_vocab.files import atomic_path, make_folder, sha256_of, write_json
 from training.checkpoints import (
     Best,
     Checkpoint,
@@ -305,7 +304,7 @@ def write_results(session: Session, datasets: Mapping[str, int]) -> None:
         command=shlex.join(["zoo", "train", "recipe.toml", "--out", "NEW_FOLDER"]),
         datasets=dict(datasets),
         data_sha256=session.data_sha256,
-        weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        weights_sha256=sha256_of(path),
         parameters=sum(p.numel() for p in network.parameters()),
         iterations=session.step,
         samples=session.iteration * session.schedule.batch_size,

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from superset_vocab.errors import InputError
-from zoo.checksums import sha256_of
+from superset_vocab.files import sha256_of
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError

@@ -35,10 +35,10 @@ import numpy as np
 
 from converters.formats.json_file import json_file, json_shape
 from converters.formats.malformed import reason
-from converters.images import SizeReader, content_hash
+from converters.images import SizeReader
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility
 from superset_vocab.errors import all_problems
-from superset_vocab.files import read_json
+from superset_vocab.files import read_json, sha256_of
 
 _LOG = logging.getLogger(__name__)
 _FILE = "keypoints.json"
@@ -210,7 +210,7 @@ def _leave_out_outside(
 
 def _with_groups(records: list[LabelRecord]) -> tuple[LabelRecord, ...]:
     """The records, those of images with the same bytes in the group of the first of their names."""
-    hashes = [content_hash(record.image) for record in records]
+    hashes = [sha256_of(record.image) for record in records]
     first: dict[str, str] = {}
     for name, key in sorted((record.source_image, key) for record, key in zip(records, hashes, strict=True)):
         first.setdefault(key, name)
