@@ -7,7 +7,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.shared_options import add_matching_options, add_model_options, load_unless_names_only
+from app.shared_options import (
+    add_matching_options,
+    add_model_options,
+    add_option_argument,
+    load_unless_names_only,
+    parse_options,
+)
 
 if TYPE_CHECKING:
     from app.contribution import Prompts
@@ -31,6 +37,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     contribute.add_argument("--yes", action="store_true", help="ask nothing; convert with the proposal")
     contribute.add_argument("--dataset", default="", help="name of the dataset; default: the source's")
     contribute.add_argument("--format", help="format of the source; default: detected")
+    add_option_argument(contribute, "of the source's format, e.g. video=FOLDER for SLEAP")
     contribute.add_argument("--contact", default="", help="who answers questions; default: found, or asked")
     contribute.add_argument("--licence", default="", help="of images and labels; default: found, or asked")
     contribute.add_argument("--citation", default="", help="how to cite the dataset; default: found")
@@ -69,6 +76,7 @@ def run(arguments: argparse.Namespace, prompts: Prompts | None = None) -> int:
         out=arguments.out,
         dataset=arguments.dataset,
         format=arguments.format,
+        options=parse_options(arguments.option),
         map_name=arguments.map,
         contact=arguments.contact,
         licence=arguments.licence,

@@ -81,6 +81,7 @@ class Request:
         out: Folder for everything.
         dataset: Name of the dataset; "" takes the source's.
         format: Of the source; None detects it.
+        options: Of that format, by name.
         map_name: A keypoint map to follow instead of the proposal; None proposes one.
         contact, licence, citation, summary: For the card; "" finds out or asks.
         species: For the card.
@@ -95,6 +96,7 @@ class Request:
     out: Path
     dataset: str = ""
     format: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
     map_name: str | None = None
     contact: str = ""
     licence: str = ""
@@ -162,9 +164,8 @@ def contribute(request: Request, model: Model | None, matcher_vocabulary: str, p
     name = request.dataset or (followed.dataset if followed else request.source.resolve().stem)
     with ExitStack() as frames:
         with tolerant_reading(request.source) as looked:
-            labels = frames.enter_context(
-                reading(request.source, request.out, format=request.format, dataset=name)
-            )
+            source, how = request.source, {"format": request.format, "options": request.options}
+            labels = frames.enter_context(reading(source, request.out, dataset=name, **how))
         return _follow_labels(request, name, labels, looked, followed, vocabulary, model, prompts)
 
 
