@@ -156,7 +156,7 @@ def fit(
                 runner.register_hook(hook)
             runner.train()
         if state.iteration < state.max_iterations and not state.ended_early:
-            stop.leave()
+            stop.leave(f"step {state.step} of {recipe.schedule.iterations} is kept, --resume goes on from it")
         if processes.rank == 0:
             _take_best(state)
             write_results(state, Counter(map(str, dataset.groups)))

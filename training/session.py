@@ -66,11 +66,12 @@ class StopRequest:
     def __exit__(self, *_: object) -> None:
         self._restore()
 
-    def leave(self) -> None:
-        """End the program as the signal would have."""
+    def leave(self, kept: str) -> None:
+        """End the program as the signal would have; `kept` says what is left to go on with."""
         if self.signal == signal.SIGTERM:
+            _log.warning("ended on request; %s", kept)
             raise SystemExit(128 + signal.SIGTERM)
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(kept)
 
 
 @dataclass
@@ -198,7 +199,7 @@ def open_session(
     else:
         found = [name for name in (path.name, "run.json", "weights.safetensors") if (out / name).exists()]
         if found:
-            way_out = "resume it or choose" if path.is_file() else "choose"
+            way_out = "go on with it (--resume) or choose" if path.is_file() else "choose"
             raise InputError(f"{out}: holds a run already ({', '.join(found)}); {way_out} another folder")
         if processes.rank == 0:
             with atomic_path(out / "recipe.toml") as temporary:
