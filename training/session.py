@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shlex
 import signal
 import sys
 import threading
@@ -93,6 +92,7 @@ class Session:
     resumed_at: list[int] = field(default_factory=list)
     notes: tuple[str, ...] = ()
     skipped_images: tuple[str, ...] = ()
+    command: str = ""
     best: Best = field(default_factory=Best)
     improved: bool = False
 
@@ -303,7 +303,7 @@ def write_results(session: Session, datasets: Mapping[str, int]) -> None:
     record = RunRecord(
         recipe=session.recipe.to_dict(),
         notes=list(session.notes),
-        command=shlex.join(["zoo", "train", "recipe.toml", "--out", "NEW_FOLDER"]),
+        command=session.command,
         datasets=dict(datasets),
         data_sha256=session.data_sha256,
         weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
