@@ -130,7 +130,8 @@ class ZeroShotStore:
         boxes = label_boxes(labels) if self._bboxes == "labels" else [None] * len(labels)
         files = [self._file(record, box) for record, box in zip(labels.records, boxes, strict=True)]
         missing = list({file: i for i, file in enumerate(files) if not file.exists()}.values())
-        with tqdm(total=len(missing), unit="image", desc="zero-shot", disable=not progress) as bar:
+        hidden = not (progress and missing)
+        with tqdm(total=len(missing), unit="image", desc="zero-shot", disable=hidden) as bar:
             for start in range(0, len(missing), _BATCH):
                 part = missing[start : start + _BATCH]
                 self._make(

@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"zoo: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("zoo: interrupted; nothing unfinished was left behind", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"zoo: interrupted; {str(error) or 'nothing unfinished was left behind'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `zoo models | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -53,7 +53,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     out.add_argument("--out", type=Path, required=True, help="folder for the results")
     out.add_argument("--name", help="start of their names; default: what the inputs' names have in common")
     out.add_argument("--format", default="csv,h5", help="of csv, h5, netcdf (movement); default: %(default)s")
-    out.add_argument("--fps", type=Fraction, help="frames per second, for the times in netcdf and figures")
+    out.add_argument("--fps", type=_fraction, help="frames per second, for the times in netcdf and figures")
     out.add_argument(
         "--plot", nargs="*", metavar="KEYPOINT", help="draw these keypoints, or all, and the likelihood"
     )
@@ -153,6 +153,14 @@ def add_ensemble_options(parser: argparse.ArgumentParser) -> None:
         choices=("track", "observation"),
         help="several views: what posterior_var is; default: track",
     )
+
+
+def _fraction(text: str) -> Fraction:
+    """A number, or a fraction such as 30000/1001."""
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number such as 25 or 30000/1001") from error
 
 
 def _range(text: str) -> tuple[int, int]:

@@ -244,11 +244,17 @@ def test_interrupted_run(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
+    def keep(_: object) -> int:
+        raise KeyboardInterrupt("step 5 is kept")
+
     video = write_video(tmp_path / "a.mp4", moving_square(3))
     monkeypatch.setattr("zoo.drawing.write_labelled_video", interrupt)
     code, _, err = run("predict", video, "--out", tmp_path / "out", "--quiet")
     assert code == 130
-    assert "interrupted" in err[0]
+    assert err[0] == "zoo: interrupted; nothing unfinished was left behind"
+    monkeypatch.setattr("app.predict_command.run_predict", keep)
+    code, _, err = run("predict", video, "--out", tmp_path / "out", "--quiet")
+    assert (code, err) == (130, ["zoo: interrupted; step 5 is kept"])
 
 
 def test_missing_extra_says_what_to_install(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,7 @@ def test_the_result_is_a_model_that_names_its_parent(
     assert record["replay"]["n_replayed"] > 0
     assert record["training"]["iterations"] == 4
     assert record["training"]["recipe"]["schedule"]["batch_norm"] == "fixed"
+    assert record["training"]["command"] == ""  # no single `zoo train` makes it again
     assert [op["name"] for op in record["operations"]][-2:] == ["project", "fine_tune"]
     assert (folder / "preview.png").stat().st_size > 1000
     assert "replay" in (folder / "README.md").read_text()

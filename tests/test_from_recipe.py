@@ -58,6 +58,7 @@ def test_train_from_a_recipe_file(recipe_file, tmp_path):
     assert record["datasets"] == {"one": 2, "two": 2}
     assert record["recipe"]["schedule"]["lr"] == 1e-4
     assert len(record["data_sha256"]) == 64
+    assert record["command"] == "zoo train recipe.toml --out NEW_FOLDER"
     again = train(tmp_path / "run" / "recipe.toml", tmp_path / "again")  # the folder makes itself again
     first, second = load_file(result.weights), load_file(again.weights)
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -210,6 +210,36 @@ def test_mistakes_are_told_in_one_line(run: Run, tmp_path: Path, options: str) -
     assert not out.exists()
 
 
+def test_an_animal_that_was_hardly_seen_does_not_cost_the_others_track(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its poses are too few to say which ones are usual."""
+    files = []
+    for i in range(2):
+        tables = []
+        for name, seen in (("here", 60), ("gone", 5)):
+            truth = walk(seed=len(name))
+            truth[seen:] = np.nan
+            points, confidence = member(truth, seed=i)
+            confidence[seen:] = np.nan
+            tables.append(frame_of(points, confidence, individual=name))
+        files.append(tmp_path / f"net{i}.csv")
+        pd.concat(tables, axis=1).to_csv(files[-1])
+    out = tmp_path / "out"
+    assert run("smooth", *files, "--out", out, "--quiet", "--diagnose")[0] == 0
+    assert "gone: no distances to usual poses" in caplog.text
+    assert (out / "smoothed.eks_singlecam.csv").is_file()
+    assert (out / "smoothed.eks_singlecam.here.pose_pca.csv").is_file()
+    assert not list(out.glob("*gone*"))
+
+
+@pytest.mark.parametrize("fps", ["1/0", "abc"])
+def test_a_frame_rate_that_is_none(run: Run, tmp_path: Path, fps: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        run("smooth", *write_members(tmp_path), "--out", tmp_path / "out", "--fps", fps)
+    assert f"'{fps}' is no number such as 25 or 30000/1001" in capsys.readouterr().err
+
+
 def test_results_are_not_replaced_unasked(run: Run, tmp_path: Path) -> None:
     arguments = ["smooth", *write_members(tmp_path / "in"), "--out", tmp_path / "out", "--quiet"]
     assert run(*arguments)[0] == 0

@@ -216,7 +216,8 @@ class RunRecord:
     Attributes:
         recipe: The resolved recipe.
         notes: What was settled in resolving it.
-        command: Makes the run again, from the folder of the run.
+        command: Makes the run again, from the folder of the run; empty where no single one does, as after
+            fine-tuning.
         datasets: Dataset -> number of samples.
         data_sha256: Of the labels, or empty.
         weights_sha256: Of weights.safetensors.

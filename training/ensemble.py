@@ -155,7 +155,9 @@ def _open(out: Path, content: dict[str, Any], *, resume: bool) -> None:
         write_json(record, content)
         return
     if not resume:
-        raise InputError(f"{out}: holds an ensemble already; resume it or choose another folder")
+        raise InputError(
+            f"{out}: holds an ensemble already; go on with it (--resume) or choose another folder"
+        )
     before = read_json(record)
     # Through JSON, as what was written: its lists are lists and not tuples.
     now = json.loads(json.dumps(content))

@@ -62,6 +62,7 @@ def train(
         data_sha256=label_sha256(dataset.labels),
         notes=resolved.notes,
         validation=validation,
+        command="zoo train recipe.toml --out NEW_FOLDER",
     )
 
 
