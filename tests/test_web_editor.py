@@ -75,6 +75,10 @@ def test_some_of_the_keypoints_keep_their_names_and_bones(tmp_path: Path) -> Non
     assert some["colours"] == [picture["colours"][0], picture["colours"][1]]
     bones = {frozenset((some["names"][a], some["names"][b])) for a, b in some["bones"]}
     assert bones == {frozenset(bone) for bone in MOUSE.skeleton if set(bone) <= {"nose", "left_ear"}}
+    tail, nose = picture["individuals"][0][26], picture["individuals"][0][0]
+    two = {**picture, "individuals": [[None] * 26 + [tail], [nose] + [None] * 26]}
+    assert only_keypoints(two, ("nose",))["individuals"] == [[nose]]  # no animal without a keypoint
+    assert only_keypoints(two, ("left_hip",))["individuals"] == [[None]]  # but one, to be labelled
 
 
 @pytest.mark.parametrize(

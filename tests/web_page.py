@@ -131,7 +131,8 @@ class Page:
 
     def error(self) -> str:
         """The message that the page shows, which is closed."""
-        text = self.until(lambda: next((box.text for box in self.all(".toast-body.error") if box.text), None))
+        box = self.until(lambda: next(iter(self.all(".toast-body.error")), None))
+        text = box.get_attribute("textContent")  # it fades in
         for close in self.all(".toast-body .toast-close"):
             self.script("arguments[0].click()", close)
         self.until(lambda: not self.all(".toast-body.error"))

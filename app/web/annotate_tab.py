@@ -13,7 +13,14 @@ import numpy as np
 
 from app.web.annotations import CLOSE, Agreement, Pool, checked_labeller
 from app.web.context import PRIVATE, AppContext, follow, refuse
-from app.web.editor import checked_individuals, editor, for_the_page, only_keypoints, picture_labels
+from app.web.editor import (
+    checked_individuals,
+    editor,
+    for_the_page,
+    only_keypoints,
+    picture_labels,
+    submitted_by,
+)
 from app.web.guards import check_image
 from app.web.try_tab import variant_choices
 from superset_vocab.errors import InputError
@@ -58,7 +65,7 @@ class _Parts:
             name = gr.Textbox(label="Your name", max_length=40, elem_id="annotate-name")
             begin = gr.Button("Begin, or go on", variant="primary", elem_id="annotate-begin")
         status = gr.Markdown("Not begun.", elem_id="annotate-status")
-        canvas = editor("Keypoints")
+        canvas = editor("Keypoints", "annotate-canvas")
         with gr.Row():
             suggest = gr.Button("Suggest by a model", elem_id="annotate-suggest")
             skip = gr.Button("Skip", elem_id="annotate-skip")
@@ -105,16 +112,9 @@ class _Handlers:
         at = [parts.who, parts.skipped, parts.picture]
         parts.begin.click(self.enter, parts.name, page, **PRIVATE)
         parts.name.submit(self.enter, parts.name, page, **PRIVATE)
-        parts.canvas.input(
-            self.edited,
-            parts.picture,
-            parts.picture,
-            show_progress="hidden",
-            trigger_mode="always_last",
-            **PRIVATE,
-        )
         parts.skip.click(self.pass_over, at, page, **PRIVATE)
-        parts.save.click(self.keep, [*at, parts.start], [*page, parts.agreed], **PRIVATE)
+        submitted_by(parts.save, parts.canvas)
+        parts.canvas.submit(self.keep, [*at, parts.start], [*page, parts.agreed], **PRIVATE)
         suggested = [parts.picture, parts.canvas, parts.start, parts.status]
         parts.suggest.click(self.predict, parts.picture, suggested, concurrency_limit=None, **PRIVATE)
         parts.pack.click(self.take_home, parts.who, parts.download, **PRIVATE)
@@ -124,7 +124,9 @@ class _Handlers:
         shown, left_out = next_picture(self.pool, self.context, labeller, left_out)
         done, total = len(self.pool.done(labeller)), len(self.pool.pictures())
         text = f"{done} of {total} done by {labeller}."
-        if shown is None:
+        if shown is None and done < total:
+            text += " The others were skipped; press Begin to see them again."
+        elif shown is None:
             text += " Nothing is left for you. Thank you!"
         return {
             parts.who: labeller,
@@ -141,22 +143,21 @@ class _Handlers:
         except InputError as error:
             raise refuse(error) from error
 
-    def edited(self, event: gr.EventData, shown: dict[str, Any] | None) -> dict[str, Any] | None:
-        if shown is None:
-            return None
-        try:
-            sent = checked_individuals(getattr(event, "individuals", None), shown)
-        except InputError as error:
-            raise refuse(error) from error
-        return {**shown, "individuals": sent}
-
     def keep(
-        self, labeller: str, left_out: tuple[str, ...], shown: dict[str, Any] | None, start: str
+        self,
+        event: gr.EventData,
+        labeller: str,
+        left_out: tuple[str, ...],
+        shown: dict[str, Any] | None,
+        start: str,
     ) -> dict[Any, Any]:
         try:
             picture = needed(shown)
+            if getattr(event, "pool_name", None) != picture["pool_name"]:  # a second click, before the next
+                return {self.parts.who: labeller}
+            individuals = checked_individuals(getattr(event, "individuals", None), picture)
             size = (picture["size"][0], picture["size"][1])
-            found = self.pool.save(labeller, picture["pool_name"], size, picture["individuals"], start)
+            found = self.pool.save(labeller, picture["pool_name"], size, individuals, start)
             text = "\n\n".join(map(sentence, found))
             return {**self.show(labeller, left_out), self.parts.agreed: text}
         except InputError as error:
@@ -190,11 +191,16 @@ class _Handlers:
                 continue
             new = only_keypoints(message["picture"], self.pool.keypoints)
             new = {**new, "pool_name": picture["pool_name"]}
+            if any(point for points in new["individuals"] for point in points):
+                start = message["model"]
+                said = f"Suggested by {start}; correct what is wrong before you save."
+            else:
+                start, said = "", f"{message['model']} found no animal here; label by hand."
             yield {
                 parts.picture: new,
                 parts.canvas: for_the_page(new),
-                parts.start: message["model"],
-                parts.status: f"Suggested by {message['model']}; correct what is wrong before you save.",
+                parts.start: start,
+                parts.status: said,
             }
 
     def take_home(self, request: gr.Request, labeller: str) -> Any:

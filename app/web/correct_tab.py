@@ -41,7 +41,7 @@ def build(context: AppContext, source: TryTab) -> CorrectTab:
         back = gr.Button("Previous", elem_id="correct-back")
         which = gr.Markdown("No pictures yet: predict on images in the tab Try.", elem_id="correct-which")
         on = gr.Button("Next", elem_id="correct-next")
-    canvas = editor("Keypoints")
+    canvas = editor("Keypoints", "correct-canvas")
     with gr.Row():
         form = gr.Radio(list(FORMATS), value="superset COCO", label="Labels as")
         cutoff = gr.Slider(

@@ -2,8 +2,9 @@
 
 The page gets one picture at a time as a plain dict (`picture_labels`), with the picture itself inside as
 a data address, so that no visitor's picture has an address that another could ask for. What the visitor
-does comes back as an "input" event with the labels. Keyboard: arrows move the chosen keypoint, n and p
-choose the next and the previous, Delete removes it, Ctrl+Z takes back, plus and minus zoom.
+does comes back as an "input" event with the labels, and as a "submit" event when a button asks for it
+(`submitted_by`). Keyboard: arrows move the chosen keypoint, n and p choose the next and the previous,
+Delete removes it, Ctrl+Z takes back, plus and minus zoom.
 """
 
 from __future__ import annotations
@@ -70,16 +71,24 @@ def picture_labels(
 
 
 def only_keypoints(picture: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """A picture with some of its keypoints, in the vocabulary's order."""
+    """A picture with some of its keypoints, in the vocabulary's order, and the animals that have any."""
     kept = [k for k, name in enumerate(picture["names"]) if name in set(names)]
     place = {k: i for i, k in enumerate(kept)}
+    individuals = [[points[k] for k in kept] for points in picture["individuals"]]
     return {
         **picture,
         "names": [picture["names"][k] for k in kept],
         "colours": [picture["colours"][k] for k in kept],
         "bones": [[place[a], place[b]] for a, b in picture["bones"] if a in place and b in place],
-        "individuals": [[points[k] for k in kept] for points in picture["individuals"]],
+        "individuals": [points for points in individuals if any(points)] or [[None] * len(kept)],
     }
+
+
+def submitted_by(button: gr.Button, canvas: gr.HTML) -> None:
+    """Let a button send what the editor shows: the editor's event "submit" follows."""
+    shown = f"document.querySelector('#{canvas.elem_id} .zoo-editor')"
+    js = f"() => {shown}.dispatchEvent(new Event('zoo-submit'))"
+    button.click(None, None, None, js=js, api_visibility="private")
 
 
 def for_the_page(picture: dict[str, Any]) -> dict[str, Any]:
@@ -164,13 +173,14 @@ def _extent(points: np.ndarray) -> Sequence[float]:
     return [*low, *np.maximum(high - low, 1.0)]
 
 
-def editor(label: str) -> gr.HTML:
+def editor(label: str, elem_id: str) -> gr.HTML:
     """The component; its value is what `for_the_page` gives, or None."""
     import gradio as gr
 
     return gr.HTML(
         value=None,
         label=label,
+        elem_id=elem_id,
         html_template=(_STATIC / "editor.html").read_text(encoding="utf-8"),
         css_template=(_STATIC / "editor.css").read_text(encoding="utf-8"),
         js_on_load=(_STATIC / "editor.js").read_text(encoding="utf-8"),

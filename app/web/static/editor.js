@@ -211,8 +211,14 @@ function place(at) {
   labels[who][chosen] = [...clamp(inPicture(at)), 1];
   const k = picture.names.length;
   const next = picture.names.map((_, i) => (chosen + 1 + i) % k).find((i) => !labels[who][i]);
-  if (next !== undefined) choose(next);
+  if (next === undefined) say("all keypoints of this animal are set");
+  else choose(next);
   changed();
+}
+
+// What is on the page now, and of which picture: with a button of the page's, so that no edit is left behind.
+function submit() {
+  trigger("submit", { pool_name: picture ? picture.pool_name : null, individuals: labels });
 }
 
 function choose(k) {
@@ -356,6 +362,7 @@ function key(event) {
 
 function mount() {
   find();
+  element.querySelector(".zoo-editor").addEventListener("zoo-submit", submit);
   ui.canvas.addEventListener("pointerdown", down);
   ui.canvas.addEventListener("pointermove", move);
   ui.canvas.addEventListener("pointerup", up);
