@@ -32,7 +32,7 @@ from torch import nn
 
 from adaptation.memory_replay import Replay, Replayed, replayed_labels
 from converters.views import subset
-from superset_vocab import InputError, LabelSet, Visibility
+from superset_vocab import InputError, LabelSet
 from superset_vocab.errors import all_problems
 from superset_vocab.files import make_folder, read_json
 from superset_vocab.provenance import operation, package_version
@@ -224,7 +224,7 @@ def choose_frames(labels: LabelSet, n_frames: int, *, seed: int = 0) -> tuple[La
     Raises:
         InputError: If there are fewer than so many.
     """
-    annotated = [r for r in labels.records if (r.visibility >= Visibility.OCCLUDED).any()]
+    annotated = [r for r in labels.records if r.annotated.any()]
     if not 1 <= n_frames <= len(annotated):
         raise InputError(
             f"{n_frames} frames asked for, and {len(annotated)} are labelled; ask for 1 or more of them"

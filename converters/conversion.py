@@ -15,7 +15,7 @@ from converters.images import Looked, image_problems
 from converters.registry import detect_format, format_named, read_labels
 from converters.validation import tolerant_reading, validate
 from converters.validation_report import Choice, ValidationReport
-from superset_vocab import InputError, KeypointMap, LabelSet, Visibility, load_map, project
+from superset_vocab import InputError, KeypointMap, LabelSet, load_map, project
 from superset_vocab.errors import all_problems
 from superset_vocab.files import make_folder
 from superset_vocab.provenance import operation
@@ -164,7 +164,7 @@ def convert_labels(labels: LabelSet, keypoint_map: KeypointMap | str, out: Path)
 def _project(labels: LabelSet, keypoint_map: KeypointMap) -> LabelSet:
     """Project labels; an error if that leaves no annotated keypoint."""
     projected = project(labels, keypoint_map)
-    if not any((record.visibility >= Visibility.OCCLUDED).any() for record in projected.records):
+    if not any(record.annotated.any() for record in projected.records):
         raise InputError(
             f"keypoint map {keypoint_map.dataset}: no annotated keypoint of {labels.sources[0].location} "
             f"has a counterpart in {keypoint_map.vocabulary.name}; nothing is written"
