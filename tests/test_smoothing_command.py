@@ -318,13 +318,14 @@ def test_a_stopped_ensemble_goes_on(squares: list[tuple], tmp_path: Path) -> Non
     both = predict_members(video, members, tmp_path / "out", resume=True)
     assert path.stat().st_mtime_ns == before
     assert len(both) == 2
-    other = (
-        write_video(tmp_path / "other" / "mouse.mp4", moving_square(21))
-        if (tmp_path / "other").mkdir() is None
-        else video
-    )
+    (tmp_path / "other").mkdir()
+    other = write_video(tmp_path / "other" / "mouse.mp4", moving_square(21))
     with pytest.raises(InputError, match="cannot be resumed from"):
         predict_members(other, members, tmp_path / "out", resume=True)
+    beside = path.with_suffix(".provenance.json")
+    beside.write_text(beside.read_text()[:50])
+    with pytest.raises(InputError, match=r"provenance\.json: is not JSON"):
+        predict_members(video, members, tmp_path / "out", resume=True)
 
 
 def test_members_from_words(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import numpy as np
 
 from adaptation.eks.files import Poses, Track, read_poses
 from superset_vocab.errors import InputError, all_problems
+from superset_vocab.files import read_json
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -142,7 +142,7 @@ def _absent(track: Track) -> Track:
 
 def _provenance(path: Path) -> dict[str, Any]:
     """The provenance beside a member's table."""
-    return json.loads(path.with_suffix(".provenance.json").read_text(encoding="utf-8"))
+    return read_json(path.with_suffix(".provenance.json"))
 
 
 def _check_kept(path: Path, model: Model, video: Path) -> None:
