@@ -61,11 +61,13 @@ def convert(
             errors; `out` is then untouched.
     """
     keypoint_map = load_map(map_name) if map_name is not None else None
-    dataset = dataset or (keypoint_map.dataset if keypoint_map else None)
+    name = dataset or (keypoint_map.dataset if keypoint_map else None)
     with (
         tolerant_reading(source) as looked,
-        reading(source, out, format=format, dataset=dataset, options=options) as labels,
+        reading(source, out, format=format, dataset=name, options=options) as labels,
     ):
+        if dataset is not None and labels.vocabulary is not None:
+            labels = _renamed(labels, dataset)
         if split_group is not None:
             labels = replace(
                 labels,
@@ -82,6 +84,25 @@ def convert(
                 f"(they are {', '.join(labels.keypoints)})"
             )
         return write_superset(_validated(labels, looked, on_problem, report), out)
+
+
+def _renamed(labels: LabelSet, dataset: str) -> LabelSet:
+    """A superset dataset, which brings its own name, under another one.
+
+    Raises:
+        InputError: If it is of several datasets.
+    """
+    names = [source.dataset for source in labels.sources]
+    if names == [dataset]:
+        return labels
+    if len(names) != 1:
+        raise InputError(f"--dataset {dataset}: there are {len(names)} datasets in it ({', '.join(names)})")
+    return replace(
+        labels,
+        records=tuple(replace(record, dataset=dataset) for record in labels.records),
+        sources=(replace(labels.sources[0], dataset=dataset),),
+        operations=(*labels.operations, operation("rename_dataset", old=names[0], new=dataset)),
+    )
 
 
 def _validated(labels: LabelSet, looked: Looked, on_problem: Choice, report: Path | None) -> LabelSet:
