@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,17 @@ def test_a_broken_checkpoint_is_one_clear_error(tmp_path, content):
     (tmp_path / "checkpoint.pt").write_bytes(content)
     with pytest.raises(InputError, match=r"checkpoint.pt: not a readable checkpoint"):
         Checkpoint.load(tmp_path / "checkpoint.pt")
+
+
+def test_a_checkpoint_with_a_changed_byte_is_not_gone_on_with(straight: FitResult, tmp_path):
+    """A bad disk or a bad copy: the weights would be other ones, without a word."""
+    content = bytearray((straight.weights.parent / "checkpoint.pt").read_bytes())
+    with zipfile.ZipFile(straight.weights.parent / "checkpoint.pt") as archive:
+        largest = max(archive.infolist(), key=lambda part: part.file_size)
+    content[largest.header_offset + 200 + largest.file_size // 2] ^= 64
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(InputError, match="not a readable checkpoint, or damaged"):
+        fit(tiny_network(), TinyDataset(), tiny_recipe(), tmp_path, resume=True)
 
 
 def test_a_loss_that_explodes_keeps_the_last_good_checkpoint(tmp_path):
