@@ -372,6 +372,18 @@ def test_command_tests_on_the_frames_that_are_left(project: Path, tmp_path: Path
     assert content["forgetting"]["dropping_before"]["n_keypoints"] == 23
 
 
+def test_figures_of_some_keypoints_are_not_those_of_all(project: Path, tmp_path: Path) -> None:
+    """A card replaces figures by the name of the split."""
+    ask = ["evaluate", "superanimal_topviewmouse", str(project), "--variant", "compact", "--boxes", "labels"]
+    for options, words in (
+        ([], "all"),
+        (["--keypoints", "nose,tail_base"], "all, nose and tail_base only"),
+        (["--split", "day 3", "--preset", "paper"], "day 3, as the paper (context 1.25, flip test)"),
+    ):
+        assert main([*ask, *options, "--out", str(tmp_path), "--overwrite"]) == 0
+        assert json.loads((tmp_path / "evaluation.json").read_text())["split"] == words
+
+
 def test_a_model_is_compared_with_another_one_of_the_same_name(
     tuned: dict[str, zoo.Model], project: Path, tmp_path: Path, monkeypatch
 ) -> None:
