@@ -219,6 +219,16 @@ def test_what_the_machine_or_the_network_lacks(tmp_path):
         fit(TinyNetwork(5), TinyDataset(), tiny_recipe(), tmp_path / "c")
 
 
+def test_it_trains_where_it_is_told_to(straight: FitResult, tmp_path, monkeypatch):
+    """Not on the GPU that there is, which may be somebody else's; mmengine would move every model there."""
+    monkeypatch.setattr("training.processes.Processes.device", lambda _: torch.device("meta"))
+    monkeypatch.setattr("mmengine.runner.runner.get_device", lambda: "meta")
+    fit(tiny_network(), TinyDataset(), tiny_recipe(), tmp_path / "cpu", device=torch.device("cpu"))
+    assert_same_weights(tmp_path / "cpu", straight)
+    with pytest.raises(RuntimeError, match="meta"):
+        fit(tiny_network(), TinyDataset(), tiny_recipe(), tmp_path / "gpu")
+
+
 def test_bfloat16_trains_on_a_cpu(straight: FitResult, tmp_path):
     result = fit(tiny_network(), TinyDataset(), tiny_recipe("schedule.amp=bfloat16"), tmp_path)
     assert result.network.state_dict()["stem.weight"].dtype == torch.float32
