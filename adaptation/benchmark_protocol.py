@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from adaptation.benchmark_spec import Benchmark, data_path
@@ -319,7 +320,9 @@ def _pretrain(benchmark: Benchmark, out: Path, target: tuple[LabelSet, LabelSet]
             f"under another name ({', '.join(sorted(seen)[:5])}); remove them there"
         )
     recipe = replace(recipe, data=replace(recipe.data, sources=tuple(kept)))
-    result = train(recipe, out / "pretraining", resume=(out / "pretraining" / "checkpoint.pt").exists())
+    folder = out / "pretraining"
+    device = torch.device(base.device)
+    result = train(recipe, folder, resume=(folder / "checkpoint.pt").exists(), device=device)
     spec = replace(
         base.spec,
         variant=f"{base.spec.variant}-without-{'-'.join(sorted(names))}",

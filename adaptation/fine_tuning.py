@@ -73,7 +73,7 @@ def fine_tune(
     """Fine-tune a top-down model and write it as a model's folder.
 
     Args:
-        model: From `zoo.load`; it is not changed.
+        model: From `zoo.load`; it is not changed. The training runs on its device.
         labels: In its vocabulary (`converters`); a project's keypoints that the vocabulary does not have
             are not learned.
         out: New folder for the result.
@@ -116,7 +116,14 @@ def fine_tune(
     network = starting_network(model, recipe, method)
     check_takes(network, recipe)
     result = fit(
-        network, dataset, recipe, run, resume=resume, data_sha256=label_sha256(taught), notes=tuple(notes)
+        network,
+        dataset,
+        recipe,
+        run,
+        resume=resume,
+        data_sha256=label_sha256(taught),
+        notes=tuple(notes),
+        device=torch.device(model.device),
     )
     _write(model, labels, out, _Made(method, asked, result, replayed))
     return _load(out, model)

@@ -44,7 +44,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         default=[],
         metavar="MODEL[:VARIANT][:WEIGHTS]",
-        help="predict INPUT, a video, with these; their tables are kept in --out",
+        help="predict INPUT, a video, with these (names, models' folders, hf://...); their tables are "
+        "kept in --out",
     )
     video.add_argument("--resume", action="store_true", help="take members' tables that are there already")
     video.add_argument("--max-individuals", type=int, help="number of animals; default: as many as are seen")

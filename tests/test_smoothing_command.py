@@ -334,6 +334,8 @@ def test_members_from_words(tmp_path: Path) -> None:
     assert Member.parse("a:runs/w.safetensors") == Member("a", None, Path("runs/w.safetensors"))
     assert Member.parse("a:compact:w.pt") == Member("a", "compact", Path("w.pt"))
     assert Member.parse("a:C:/w.pt") == Member("a", None, Path("C:/w.pt"))
+    assert Member.parse("hf://lab/mouse@v1") == Member("hf://lab/mouse@v1")
+    assert Member.parse(str(tmp_path)) == Member(str(tmp_path))
     for text in ("", ":compact", "a:b:c"):
         with pytest.raises(InputError, match="is none of MODEL"):
             Member.parse(text)
