@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from app.extras import what_to_install
 from app.web.settings import Settings
 from superset_vocab.errors import InputError
 
@@ -214,6 +215,11 @@ def _serve(pipe: Connection, module: str) -> None:
             pipe.send(("done", getattr(jobs, job)(**arguments)))
         except InputError as error:
             pipe.send(("refused", str(error)))
+        except ModuleNotFoundError as error:
+            remedy = what_to_install(error)
+            if remedy is None:
+                raise
+            pipe.send(("refused", f"{remedy}, where this app runs"))
 
 
 def _report_progress_to(pipe: Connection) -> None:
