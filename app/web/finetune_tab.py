@@ -296,7 +296,8 @@ def read_curve(folder: Path) -> pd.DataFrame:
 
 def summary(message: dict[str, Any]) -> str:
     """What a fine-tuning came to, in Markdown."""
-    lines = [f"Learned from {message['n_images']} labelled frames."]
+    n = message["n_images"]
+    lines = [f"Learned from {n} labelled {'frame' if n == 1 else 'frames'}."]
     if message["table"]:
         lines += [
             f"\nOn {message['n_test']} labelled frames that were not used (frames of one recording are much "
