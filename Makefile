@@ -31,11 +31,11 @@ $(BASE): pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(APP): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable ".[app]"
+	$(PIP) --editable ".[train,smooth,app]"
 	@touch $@ $(BASE)
 
 $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable ".[train,sleap,smooth,app,dev]"
+	$(PIP) --editable ".[train,sleap,nwb,smooth,app,dev]"
 	$(PIP) --no-deps $(MMDET)
 	@touch $@ $(BASE) $(APP)
 

@@ -5,8 +5,9 @@ Names load when they are first used: `import adaptation` alone stays light.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from superset_vocab.lazy import lazy_names
 
 if TYPE_CHECKING:
     from adaptation.benchmark_protocol import run_benchmark
@@ -19,25 +20,6 @@ if TYPE_CHECKING:
     from adaptation.keypoint_matching import Matching, Proposal, match_keypoints
     from adaptation.memory_replay import Replay
     from adaptation.smoothing import smooth
-
-_HOMES = {
-    "Ensemble": "adaptation.eks.ensemble",
-    "Matching": "adaptation.keypoint_matching",
-    "Proposal": "adaptation.keypoint_matching",
-    "Recording": "adaptation.eks.recording",
-    "Replay": "adaptation.memory_replay",
-    "SmoothedRecording": "adaptation.eks.smoothed_recording",
-    "SmoothingOptions": "adaptation.eks.ensemble",
-    "choose_frames": "adaptation.fine_tuning",
-    "fine_tune": "adaptation.fine_tuning",
-    "list_benchmarks": "adaptation.benchmark_spec",
-    "load_benchmark": "adaptation.benchmark_spec",
-    "match_keypoints": "adaptation.keypoint_matching",
-    "read_recording": "adaptation.eks.recording",
-    "run_benchmark": "adaptation.benchmark_protocol",
-    "smooth": "adaptation.smoothing",
-    "write_matching": "adaptation.keypoint_files",
-}
 
 __all__ = [
     "Ensemble",
@@ -58,13 +40,18 @@ __all__ = [
     "write_matching",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'adaptation' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "adaptation.benchmark_protocol": ["run_benchmark"],
+        "adaptation.benchmark_spec": ["list_benchmarks", "load_benchmark"],
+        "adaptation.eks.ensemble": ["Ensemble", "SmoothingOptions"],
+        "adaptation.eks.recording": ["Recording", "read_recording"],
+        "adaptation.eks.smoothed_recording": ["SmoothedRecording"],
+        "adaptation.fine_tuning": ["choose_frames", "fine_tune"],
+        "adaptation.keypoint_files": ["write_matching"],
+        "adaptation.keypoint_matching": ["Matching", "Proposal", "match_keypoints"],
+        "adaptation.memory_replay": ["Replay"],
+        "adaptation.smoothing": ["smooth"],
+    },
+)

@@ -4,6 +4,7 @@ Every run is a folder of its own with a result.json, written when it is done; a 
 or killed goes on with the run it was in. Runs are ordered so that what there is so far can be read: all of
 the first shuffle, then all of the second.
 
+    out/plan.json         how many runs there are to do
     out/data/             the target as a superset dataset
     out/pretraining/      the run, where the spec asks for one; out/pretrained/ the model
     out/zero_shot/        what is replayed, the same for all runs
@@ -28,16 +29,16 @@ from adaptation.benchmark_spec import Benchmark, data_path
 from adaptation.fine_tuning import fine_tune
 from adaptation.memory_replay import Replay
 from converters import convert, load_superset
-from converters.images import content_hash
 from converters.views import subset
 from superset_vocab import InputError, LabelSet, Visibility
-from superset_vocab.files import make_folder, read_json, write_json
+from superset_vocab.files import make_folder, read_json, sha256_of, write_json
 from training.evaluate import Report, evaluate_model
 from training.splits import split_by_fraction
 from zoo.model import Model
 
 _log = logging.getLogger(__name__)
 ZERO_SHOT = "zero-shot"
+PLAN = "plan.json"
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def run_benchmark(
     model = pretrained_model(benchmark, out, splits[0], device)
     left = [run for run in todo if not (out / "runs" / run.folder / "result.json").exists()]
     done = len(todo) - len(left)
+    write_json(out / PLAN, {"n_runs": len(todo)})
     with tqdm(total=len(todo), initial=done, unit="run", desc=benchmark.name, disable=None) as bar:
         for run in left:
             if minutes is not None and time.monotonic() - started > 60 * minutes:
@@ -147,13 +149,19 @@ def results_of(out: Path) -> list[RunResult]:
 
 
 def plan(benchmark: Benchmark, splits: Sequence[tuple[LabelSet, LabelSet]]) -> Iterator[Run]:
-    """All runs, the first shuffle first; within one, small training sets first."""
+    """All runs, the first shuffle first; within one, small training sets first.
+
+    Fractions that come to the same number of images, as 1 % and 5 % of thirty do, are one run: the smallest.
+    """
     protocol = benchmark.protocol
     for number, (train, test) in enumerate(splits, start=1):
         yield Run(ZERO_SHOT, 0.0, number, replace(train, records=()), test)
         order = np.random.default_rng([number, 1]).permutation(len(train))
+        counts: dict[int, float] = {}
         for fraction in sorted(protocol.fractions):
-            count = max(1, int(fraction * len(train) + 1e-9))  # the paper's counts: 5 % of 1012 are 50
+            # the paper's counts: 5 % of 1012 are 50
+            counts.setdefault(max(1, int(fraction * len(train) + 1e-9)), fraction)
+        for count, fraction in counts.items():
             chosen = {id(train.records[i]) for i in order[:count]}
             part = subset(train, lambda record, chosen=chosen: id(record) in chosen)
             for way in protocol.ways:
@@ -301,10 +309,10 @@ def _pretrain(benchmark: Benchmark, out: Path, target: tuple[LabelSet, LabelSet]
             _log.info("%s: is the target, left out of the pre-training", source.path)
             continue
         kept.append(source)
-        contents |= {content_hash(record.image): record.image for record in labels.records}
+        contents |= {sha256_of(record.image): record.image for record in labels.records}
     if not kept:
         raise InputError(f"benchmark {benchmark.name}: without the target nothing is left to pre-train on")
-    seen = [r.image.name for labels in target for r in labels.records if content_hash(r.image) in contents]
+    seen = [r.image.name for labels in target for r in labels.records if sha256_of(r.image) in contents]
     if seen:
         raise InputError(
             f"benchmark {benchmark.name}: {len(seen)} images of the target are in the pre-training data "

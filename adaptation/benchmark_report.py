@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from adaptation.benchmark_protocol import ZERO_SHOT, RunResult, by_run
+from adaptation.benchmark_protocol import PLAN, ZERO_SHOT, RunResult, by_run
 from adaptation.benchmark_spec import METRICS, Benchmark
 from adaptation.benchmark_statistics import Efficiency, Statistics, analyse, efficiency
 from superset_vocab.errors import InputError
-from superset_vocab.files import atomic_path, write_json
+from superset_vocab.files import atomic_path, read_json, write_json
 
 _LABELS = {"rmse": "RMSE (mean distance), px", "normalised": "normalised error", "map": "mAP"}
 _COLOURS = {"scratch": "#7f7f7f", "transfer": "#1f77b4", "naive": "#ff7f0e", "replay": "#d62728"}
@@ -41,7 +41,7 @@ def write_report(benchmark: Benchmark, results: Sequence[RunResult], out: Path) 
     statistics = analyse(results, metric)
     few = efficiency(results, metric, images=benchmark.protocol.reference_frames)
     contents = {
-        "benchmark.md": markdown(benchmark, results, statistics, few),
+        "benchmark.md": markdown(benchmark, results, statistics, few, _planned(out)),
         "results.csv": _table(results),
     }
     for name, text in contents.items():
@@ -63,10 +63,19 @@ def markdown(
     results: Sequence[RunResult],
     statistics: Statistics | None,
     few: Efficiency | None,
+    planned: int | None = None,
 ) -> str:
-    """The report as Markdown: means over shuffles with each shuffle's value, contrasts, efficiency."""
+    """The report as Markdown: means over shuffles with each shuffle's value, contrasts, efficiency.
+
+    Args:
+        benchmark: What was run.
+        results: Of the runs that are done.
+        statistics: Of them, if there are enough.
+        few: Data efficiency, if it can be told.
+        planned: Runs that there are to do; None takes one for each fraction of the spec.
+    """
     metric, protocol = benchmark.protocol.metric, benchmark.protocol
-    planned = protocol.shuffles * (1 + len(protocol.ways) * len(protocol.fractions))
+    planned = planned or protocol.shuffles * (1 + len(protocol.ways) * len(protocol.fractions))
     runs = by_run(results, metric)
     sizes = sorted({n for way, n in runs if way != ZERO_SHOT})
     lines = [f"# {benchmark.name}", "", benchmark.summary, ""]
@@ -94,6 +103,11 @@ def markdown(
             *(f"- {name}: {value}" for name, value in benchmark.published.items()),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _planned(out: Path) -> int | None:
+    """Runs that there are to do; fewer than the spec has fractions where some come to the same number."""
+    return read_json(out / PLAN)["n_runs"] if (out / PLAN).is_file() else None
 
 
 def draw(benchmark: Benchmark, results: Sequence[RunResult], path: Path) -> None:

@@ -33,18 +33,20 @@ from torch import nn
 from adaptation.memory_replay import Replay, Replayed, replayed_labels
 from converters.views import subset
 from superset_vocab import InputError, LabelSet, Visibility
+from superset_vocab.errors import all_problems
 from superset_vocab.files import make_folder, read_json
 from superset_vocab.provenance import operation, package_version
 from superset_vocab.toml_text import toml_table
 from training.batches import build_dataset
-from training.checkpoints import label_sha256
+from training.checkpoints import label_sha256, recipe_differences
 from training.comparison import target_keypoints
 from training.evaluate import label_boxes
 from training.fit import FitResult, fit
+from training.from_recipe import check_takes
 from training.initial_weights import load_encoder, start_from
 from training.recipe import Recipe, parse_recipe
 from zoo.catalogue import ModelSpec, Parent
-from zoo.model_folder import SPEC_FILE, read_model_folder, write_model_folder
+from zoo.model_folder import RECORD_FILE, SPEC_FILE, read_model_folder, write_model_folder
 from zoo.networks import build
 from zoo.pose import TopDownPose
 
@@ -79,7 +81,7 @@ def fine_tune(
         replay: How memory replay is done; None takes the defaults. Only with method "replay".
         overrides: Changes to the recipe of `fine_tuning_recipe`, like "schedule.iterations=600".
         resume: Go on where a run in `out` stopped, from the start where there is none; a finished one is
-            loaded.
+            loaded, if labels, method and recipe are the same.
         progress: Show a bar on stderr while zero-shot predictions are made (training shows its own on a
             terminal).
 
@@ -92,14 +94,16 @@ def fine_tune(
     """
     _check(model, labels, method, replay)
     out = make_folder(out)
+    recipe = fine_tuning_recipe(model.spec, labels, method, overrides)
+    options = replay or Replay()
+    asked = _asked(model, labels, method, recipe, options)
     if (out / SPEC_FILE).exists():
         if not resume:
             raise InputError(f"{out}: holds a model already; choose another folder with --out")
+        _check_finished(out, asked, recipe)
         return _load(out, model)
-    recipe = fine_tuning_recipe(model.spec, labels, method, overrides)
     run = out / "training"
     taught, replayed, notes = labels, None, [f"{method} of {model.spec.full_name}"]
-    options = replay or Replay()
     if method == "replay":
         store = options.store or run / "zero_shot"
         replayed, _ = replayed_labels(model, labels, store, options, progress=progress)
@@ -110,10 +114,11 @@ def fine_tune(
     dataset = build_dataset(recipe, taught, seed=recipe.run.seed_of_order, boxes=boxes)
     torch.manual_seed(recipe.run.seed_of_weights)
     network = starting_network(model, recipe, method)
+    check_takes(network, recipe)
     result = fit(
         network, dataset, recipe, run, resume=resume, data_sha256=label_sha256(taught), notes=tuple(notes)
     )
-    _write(model, labels, out, _Made(method, recipe, result, replayed))
+    _write(model, labels, out, _Made(method, asked, result, replayed))
     return _load(out, model)
 
 
@@ -254,12 +259,53 @@ def _check(model: Model, labels: LabelSet, method: str, replay: Replay | None) -
         )
 
 
+def _asked(model: Model, labels: LabelSet, method: str, recipe: Recipe, replay: Replay) -> dict[str, Any]:
+    """What a fine-tuning was asked for; by this a finished one is known again."""
+    threshold = model.spec.replay_threshold if replay.threshold is None else replay.threshold
+    asked: dict[str, Any] = {
+        "parent_sha256": model.weights["pose"]["sha256"],
+        "method": method,
+        "labels_sha256": label_sha256(labels),
+        "recipe": recipe.to_dict(),
+    }
+    if method == "replay":
+        asked["replay"] = {"threshold": threshold, "bboxes": replay.bboxes, "min_oks": replay.min_oks}
+    return asked
+
+
+_WORDS = {
+    "parent_sha256": "it is of another parent model",
+    "method": "it was made by another method",
+    "labels_sha256": "the labels, or the frames drawn from them, have changed",
+    "replay": "memory replay was done in another way",
+}
+
+
+def _check_finished(out: Path, asked: dict[str, Any], recipe: Recipe) -> None:
+    """Refuse to take a finished model for one that was asked for otherwise.
+
+    Raises:
+        InputError: Lists all that differs.
+    """
+    path = out / RECORD_FILE
+    content = read_json(path)
+    parent = content.get("parent") or {}
+    # Models of earlier versions say less.
+    known: dict[str, Any] = {"parent_sha256": parent.get("sha256"), "method": parent.get("method")}
+    before: dict[str, Any] = content.get("asked") or known
+    problems = [why for name, why in _WORDS.items() if name in before and before[name] != asked.get(name)]
+    if "recipe" in before:
+        problems += recipe_differences(before["recipe"], recipe, what=f"{path}: the recipe in it")
+    if problems:
+        raise all_problems(f"{out}: holds another model already; choose another folder with --out", problems)
+
+
 @dataclass(frozen=True, eq=False)
 class _Made:
     """What a fine-tuning did."""
 
     method: str
-    recipe: Recipe
+    asked: dict[str, Any]
     result: FitResult
     replayed: Replayed | None
 
@@ -274,6 +320,7 @@ def _write(model: Model, labels: LabelSet, out: Path, made: _Made) -> None:
         "package_version": package_version(),
         "parent": asdict(spec.parent) if spec.parent else None,
         "operations": [*labels.operations, operation("fine_tune", method=made.method, n_images=len(labels))],
+        "asked": made.asked,
         "replay": None if made.replayed is None else _replay_record(made.replayed),
         "training": read_json(made.result.record),
     }

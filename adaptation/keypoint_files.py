@@ -11,9 +11,8 @@ import cv2
 import numpy as np
 
 from adaptation.keypoint_matching import Matching, Proposal
-from converters.images import content_hash
 from superset_vocab import InputError, LabelRecord, LabelSet, Vocabulary
-from superset_vocab.files import atomic_path, make_folder, read_json, write_json
+from superset_vocab.files import atomic_path, make_folder, read_json, sha256_of, write_json
 from superset_vocab.toml_text import toml_key, toml_value
 
 MAP, AFFINITY, EVIDENCE, PREVIEWS = "keypoint_map.toml", "affinity.png", "matching.json", "previews"
@@ -49,7 +48,7 @@ def write_matching(
     written = (
         [out / MAP] if keep_map else [write_map(matching, out / MAP, licence=licence, citation=citation)]
     )
-    content = to_dict(matching) | ({} if keep_map else {"map_sha256": content_hash(out / MAP)})
+    content = to_dict(matching) | ({} if keep_map else {"map_sha256": sha256_of(out / MAP)})
     write_json(out / EVIDENCE, content)
     written.append(out / EVIDENCE)
     if matching.evidence.n_animals:
@@ -64,7 +63,7 @@ def edited(out: Path) -> bool:
     if not (out / EVIDENCE).is_file():
         return True
     content = read_json(out / EVIDENCE)
-    return not isinstance(content, dict) or content.get("map_sha256") != content_hash(out / MAP)
+    return not isinstance(content, dict) or content.get("map_sha256") != sha256_of(out / MAP)
 
 
 def write_map(matching: Matching, path: Path, *, licence: str = "", citation: str = "") -> Path:

@@ -31,9 +31,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from tqdm import tqdm
 
-from converters.images import content_hash
 from superset_vocab import InputError, LabelRecord, LabelSet, Visibility, Vocabulary
-from superset_vocab.files import atomic_path, make_folder, write_json
+from superset_vocab.files import atomic_path, make_folder, sha256_of, write_json
 from superset_vocab.provenance import operation
 from training.evaluate import label_boxes
 from training.metrics import match_individuals, oks
@@ -131,7 +130,8 @@ class ZeroShotStore:
         boxes = label_boxes(labels) if self._bboxes == "labels" else [None] * len(labels)
         files = [self._file(record, box) for record, box in zip(labels.records, boxes, strict=True)]
         missing = list({file: i for i, file in enumerate(files) if not file.exists()}.values())
-        with tqdm(total=len(missing), unit="image", desc="zero-shot", disable=not progress) as bar:
+        hidden = not (progress and missing)
+        with tqdm(total=len(missing), unit="image", desc="zero-shot", disable=hidden) as bar:
             for start in range(0, len(missing), _BATCH):
                 part = missing[start : start + _BATCH]
                 self._make(
@@ -142,7 +142,7 @@ class ZeroShotStore:
 
     def _file(self, record: LabelRecord, boxes: np.ndarray | None) -> Path:
         """Named after the image's content and, where they decide what is predicted, the boxes."""
-        digest = content_hash(record.image)
+        digest = sha256_of(record.image)
         if boxes is not None:
             digest = hashlib.sha256(
                 digest.encode() + np.ascontiguousarray(boxes, np.float64).tobytes()

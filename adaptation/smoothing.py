@@ -92,7 +92,8 @@ def smooth(
     Args:
         inputs: Files, one for each network (and camera); or `zoo.Predictions` of one video, one for each
             network; or a mapping of camera to either; or `Ensemble`s, one for each camera; or a `Recording`.
-            One network alone is enough: its confidence stands for the ensemble's variance.
+            One network alone is enough: its variance is taken for 1 px^2 over its confidence
+            (`adaptation.eks.statistics`).
         model: One of MODELS.
         options: What the smoothers have in common, the smoothing parameter first of all.
         cameras: Names of the cameras, which the names of the files hold; for "mirrored", which the names of

@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from app.shared_options import add_overrides
+
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand to the parser."""
@@ -21,14 +23,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--out", type=Path, help="folder of the benchmark")
     parser.add_argument("--list", action="store_true", help="show the benchmarks that come with the package")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="TABLE.ENTRY=VALUE",
-        dest="overrides",
-        help="change the spec, e.g. protocol.shuffles=1 or data.source=PATH; may be repeated",
-    )
+    add_overrides(parser, "spec, e.g. protocol.shuffles=1 or data.source=PATH")
     parser.add_argument(
         "--minutes", type=float, help="begin no further run after this time; default: no limit"
     )
@@ -52,6 +47,8 @@ def run_benchmark_command(arguments: argparse.Namespace) -> int:
         raise InputError("benchmark needs a spec and --out, or --list")
     if arguments.minutes is not None and not arguments.minutes > 0:
         raise InputError(f"--minutes is {arguments.minutes:g}, want more than 0")
+    if arguments.report_only and arguments.minutes is not None:
+        raise InputError("--minutes has no effect with --report-only; leave one out")
     benchmark = load_benchmark(arguments.spec, arguments.overrides)
     if arguments.report_only:
         results = results_of(arguments.out)

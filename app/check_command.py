@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.export_command import add_option_argument, parse_options
+from app.shared_options import add_option_argument, parse_options
 
 if TYPE_CHECKING:
     from converters import ValidationReport

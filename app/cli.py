@@ -20,7 +20,6 @@ from app import (
     dataset_commands,
     demo_command,
     export_command,
-    fetch_command,
     finetune_command,
     match_command,
     predict_command,
@@ -52,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"zoo: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("zoo: interrupted; nothing unfinished was left behind", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"zoo: interrupted; {str(error) or 'nothing unfinished was left behind'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `zoo models | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,7 +82,6 @@ def build_parser() -> argparse.ArgumentParser:
     comparison_command.add_to(commands)
     contribute_command.add_to(commands)
     export_command.add_to(commands)
-    fetch_command.add_to(commands)
     finetune_command.add_to(commands)
     match_command.add_to(commands)
     publish_command.add_to(commands)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from superset_vocab.errors import InputError
 if TYPE_CHECKING:
     from adaptation.eks.comparison import Comparison, Labels
     from adaptation.eks.recording import Recording
+    from adaptation.eks.smoothed_recording import SmoothedRecording
 
 _FILES = ("comparison.csv", "comparison.json", "comparison.png")
 
@@ -143,7 +145,7 @@ def _labels_of(arguments: argparse.Namespace, recording: Recording) -> list[Labe
 def _smoothed_variants(
     arguments: argparse.Namespace, recording: Recording, cameras: list[str]
 ) -> dict[str, Any]:
-    """Tracks of the Kalman smoothers, keypoints in the ensembles' order."""
+    """Tracks of the Kalman smoothers, keypoints and frames those of the ensembles."""
     from adaptation.smoothing import smooth
 
     options, details = smoothing_options(arguments), details_of(arguments)
@@ -156,15 +158,24 @@ def _smoothed_variants(
         variants[f"eks {arguments.model}"] = smooth(
             recording, arguments.model, options, cameras=cameras, **details
         )
+    return {name: list(_at_own_frames(one, recording)) for name, one in variants.items()}
+
+
+def _at_own_frames(smoothed: SmoothedRecording, recording: Recording) -> Iterator[Any]:
+    """(T, K, 2) of each view, keypoints and frames those of its ensemble.
+
+    Cameras that were interpolated to the frames of the slowest one are interpolated back: labels count their
+    own frames.
+    """
+    from adaptation.eks.asynchronous import interpolated
+
     individual = recording.individuals[0]
-    tracks = {}
-    for name, smoothed in variants.items():
-        views = zip(recording.ensembles[individual], smoothed.tables.values(), strict=True)
-        tracks[name] = [
-            table[individual].keypoints[:, [table[individual].names.index(one) for one in ensemble.names]]
-            for ensemble, table in views
-        ]
-    return tracks
+    for v, ensemble in enumerate(recording.ensembles[individual]):
+        track = list(smoothed.tables.values())[v][individual]
+        keypoints = track.keypoints[:, [track.names.index(name) for name in ensemble.names]]
+        if recording.times:
+            keypoints = interpolated(smoothed.recording.times[v], keypoints, recording.times[v])
+        yield keypoints
 
 
 def _write_rows(path: Path, result: Comparison) -> None:

@@ -7,7 +7,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.predict_command import add_model_options, load_chosen
+from app.shared_options import (
+    add_matching_options,
+    add_model_options,
+    add_option_argument,
+    load_unless_names_only,
+    parse_options,
+)
 
 if TYPE_CHECKING:
     from app.contribution import Prompts
@@ -31,6 +37,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     contribute.add_argument("--yes", action="store_true", help="ask nothing; convert with the proposal")
     contribute.add_argument("--dataset", default="", help="name of the dataset; default: the source's")
     contribute.add_argument("--format", help="format of the source; default: detected")
+    add_option_argument(contribute, "of the source's format, e.g. video=FOLDER for SLEAP")
     contribute.add_argument("--contact", default="", help="who answers questions; default: found, or asked")
     contribute.add_argument("--licence", default="", help="of images and labels; default: found, or asked")
     contribute.add_argument("--citation", default="", help="how to cite the dataset; default: found")
@@ -48,16 +55,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     contribute.set_defaults(run=run)
 
 
-def add_matching_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of keypoint matching."""
-    parser.add_argument("--names-only", action="store_true", help="use no model: match by the names alone")
-    parser.add_argument(
-        "--min-confidence", type=float, default=0.8, help="below it no pair is proposed; default: %(default)s"
-    )
-    parser.add_argument("--max-images", type=int, default=200, help="to match by; default: %(default)s")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-
-
 def run(arguments: argparse.Namespace, prompts: Prompts | None = None) -> int:
     """Run the whole way.
 
@@ -69,13 +66,17 @@ def run(arguments: argparse.Namespace, prompts: Prompts | None = None) -> int:
         0: converted, or stopped by the person who was asked.
     """
     from app.contribution import Prompts, Request, contribute
+    from superset_vocab.errors import InputError
 
+    if arguments.names_only and arguments.model:
+        raise InputError("--model has no effect with --names-only; leave one out")
     prompts = prompts or Prompts.of_terminal(yes=arguments.yes)
     request = Request(
         source=arguments.source,
         out=arguments.out,
         dataset=arguments.dataset,
         format=arguments.format,
+        options=parse_options(arguments.option),
         map_name=arguments.map,
         contact=arguments.contact,
         licence=arguments.licence,
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace, prompts: Prompts | None = None) -> int:
     )
     print(f"{arguments.source}:")
     arguments.model = arguments.model or arguments.vocabulary
-    model = None if arguments.names_only else load_chosen(arguments)
+    model = load_unless_names_only(arguments)
     outcome = contribute(request, model, arguments.vocabulary, prompts)
     if outcome.dataset is None:
         print(f"not converted; the proposal is in {arguments.out}, to be looked at: {outcome.page}")

@@ -81,6 +81,7 @@ class Request:
         out: Folder for everything.
         dataset: Name of the dataset; "" takes the source's.
         format: Of the source; None detects it.
+        options: Of that format, by name.
         map_name: A keypoint map to follow instead of the proposal; None proposes one.
         contact, licence, citation, summary: For the card; "" finds out or asks.
         species: For the card.
@@ -95,6 +96,7 @@ class Request:
     out: Path
     dataset: str = ""
     format: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
     map_name: str | None = None
     contact: str = ""
     licence: str = ""
@@ -162,9 +164,8 @@ def contribute(request: Request, model: Model | None, matcher_vocabulary: str, p
     name = request.dataset or (followed.dataset if followed else request.source.resolve().stem)
     with ExitStack() as frames:
         with tolerant_reading(request.source) as looked:
-            labels = frames.enter_context(
-                reading(request.source, request.out, format=request.format, dataset=name)
-            )
+            source, how = request.source, {"format": request.format, "options": request.options}
+            labels = frames.enter_context(reading(source, request.out, dataset=name, **how))
         return _follow_labels(request, name, labels, looked, followed, vocabulary, model, prompts)
 
 
@@ -200,7 +201,7 @@ def _follow_labels(
     licence = "" if request.licence == UNKNOWN_LICENCE else request.licence
     write_matching(
         matching, readable, request.out, licence=licence, citation=request.citation,
-        keep_map=_is_inside(request.map_name, request.out),
+        keep_map=_is_own_map(request.map_name, request.out),
     )  # fmt: skip
     chosen = followed or matching.keypoint_map(licence=licence, citation=request.citation)
     _follow(story, chosen, request, request.map_name or "")
@@ -229,7 +230,7 @@ def _check_folder(request: Request) -> None:
         raise InputError(f"{out / DATASET} exists; remove it, or choose another --out")
     if out.is_dir() and any(out.iterdir()) and not (out / EVIDENCE).is_file():
         raise InputError(f"{out}: has files that are no contribution's; choose a new folder with --out")
-    if edited(out) and not _is_inside(request.map_name, out):
+    if edited(out) and not _is_own_map(request.map_name, out):
         raise InputError(
             f"{out / MAP} was edited; follow it with --map {out / MAP}, remove it, or choose another --out"
         )
@@ -259,7 +260,8 @@ def _with_images(labels: LabelSet, looked: Looked) -> LabelSet:
     return replace(labels, records=records)
 
 
-def _is_inside(map_name: str | None, out: Path) -> bool:
+def _is_own_map(map_name: str | None, out: Path) -> bool:
+    """Whether the map to follow is the one that an earlier run proposed."""
     return bool(map_name) and Path(str(map_name)).resolve() == (out / MAP).resolve()
 
 

@@ -1,14 +1,15 @@
-"""`zoo convert`, `zoo merge` and `zoo synthesize`: superset datasets from labels, and from nothing."""
+"""`zoo convert`, `zoo merge`, `zoo fetch-data` and `zoo synthesize`: where superset datasets come from."""
 
 # ruff: noqa: T201 - printing is what a command line is for
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.export_command import add_option_argument, parse_options
+from app.shared_options import add_option_argument, parse_options
 from superset_vocab.errors import all_problems
 
 if TYPE_CHECKING:
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Add the subcommands to the parser."""
+    _add_convert(commands)
+    _add_merge(commands)
+    _add_fetch(commands)
+    _add_synthesize(commands)
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
     convert = commands.add_parser(
         "convert",
         help="labels of another program to a superset dataset",
@@ -44,10 +52,17 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     add_option_argument(convert, "of the source's format, e.g. categories=dog,cat")
     convert.set_defaults(run=run_convert)
 
+
+def _add_merge(commands: argparse._SubParsersAction) -> None:
     merge = commands.add_parser(
         "merge", help="several superset datasets as one", description="Merges what `zoo convert` wrote."
     )
-    merge.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="folder of a superset dataset")
+    merge.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="folder of a superset dataset, or hf://OWNER/NAME of a dataset or collection on the Hub",
+    )
     merge.add_argument("--out", type=Path, required=True, help="new folder for the dataset")
     merge.add_argument(
         "--twins",
@@ -64,6 +79,28 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     merge.add_argument("--quiet", action="store_true", help="no progress bar")
     merge.set_defaults(run=run_merge)
 
+
+def _add_fetch(commands: argparse._SubParsersAction) -> None:
+    fetch = commands.add_parser(
+        "fetch-data",
+        help="the official training data: topviewmouse-5k, quadruped-80k",
+        description="Downloads an official dataset from Zenodo (resumable, verified), extracts it "
+        "and writes a superset dataset. ZOO_ZENODO names another host.",
+    )
+    fetch.add_argument("name", metavar="NAME", help="topviewmouse-5k or quadruped-80k")
+    fetch.add_argument("--out", type=Path, required=True, help="folder for the archive and the dataset")
+    fetch.add_argument("--archive", type=Path, metavar="FILE", help="the archive, if you have it already")
+    fetch.add_argument(
+        "--images",
+        default="link",
+        choices=("copy", "link"),
+        help="hard-link the extracted images, or copy them; default: %(default)s",
+    )
+    fetch.add_argument("--quiet", action="store_true", help="no progress bar")
+    fetch.set_defaults(run=run_fetch)
+
+
+def _add_synthesize(commands: argparse._SubParsersAction) -> None:
     synthesize = commands.add_parser(
         "synthesize",
         help="labelled images, or videos, of rendered mice",
@@ -101,20 +138,51 @@ def run_convert(arguments: argparse.Namespace) -> int:
 
 def run_merge(arguments: argparse.Namespace) -> int:
     """Merge superset datasets and print what is in the result."""
-    from converters import dataset_statistics, merge_to
-    from converters.statistics import CSV, JSON, table
+    from converters import merge_to
+    from converters.statistics import CSV, JSON
 
     merged = merge_to(
         arguments.out,
-        arguments.sources,
+        _published_or_folders(arguments.sources),
         twins=arguments.twins,
         images=arguments.images,
         progress=not arguments.quiet,
     )
     print(f"{arguments.out}: {len(merged)} images, {merged.n_instances} instances, {merged.vocabulary}")
-    for line in table(dataset_statistics(merged)):
-        print(f"  {line}")
+    _print_counts(merged)
     print(f"by keypoint: {arguments.out / CSV} and {JSON}")
+    return 0
+
+
+def _published_or_folders(sources: Sequence[str]) -> list[LabelSet | Path]:
+    """Folders as they are; datasets on the Hub read, each of a collection by itself."""
+    from zoo.published import SCHEME
+
+    found: list[LabelSet | Path] = []
+    for source in sources:
+        if source.startswith(SCHEME):
+            from hub_cards import load_collection
+
+            found += load_collection(source)
+        else:
+            found.append(Path(source))
+    return found
+
+
+def run_fetch(arguments: argparse.Namespace) -> int:
+    """Fetch a dataset and print what is in it."""
+    from converters.bundles import fetch
+
+    labels = fetch(
+        arguments.name,
+        arguments.out,
+        archive=arguments.archive,
+        images=arguments.images,
+        progress=not arguments.quiet,
+    )
+    print(f"{arguments.out / 'superset'}: {len(labels)} images, {labels.n_instances} instances")
+    _print_counts(labels)
+    print("look at the labels with `zoo check`; train on them by their path in a recipe")
     return 0
 
 
@@ -176,6 +244,15 @@ def _render_video(lab: Lab, n_frames: int, seed: int, target: Path) -> None:
         for frame in render_video(lab, n_frames, np.random.default_rng(seed)):
             writer.write(frame.image)
     print(f"{target}: {n_frames} frames")
+
+
+def _print_counts(labels: LabelSet) -> None:
+    """A row for each dataset, and their sum."""
+    from converters import dataset_statistics
+    from converters.statistics import table
+
+    for line in table(dataset_statistics(labels)):
+        print(f"  {line}")
 
 
 def _report(labels: LabelSet, out: Path) -> None:

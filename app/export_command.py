@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.shared_options import add_option_argument, parse_options
 from superset_vocab.errors import InputError
 
 if TYPE_CHECKING:
-    from superset_vocab import LabelSet
+    from superset_vocab import LabelRecord, LabelSet
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -30,35 +30,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--validation",
         type=float,
         metavar="FRACTION",
-        help="about this fraction of the split groups becomes the part val; default: the source's parts",
+        help="about this fraction of the split groups becomes the part val, the others train; the source's "
+        "test part stays; default: the source's parts",
     )
     add_option_argument(export, "of the format written, e.g. scorer=Ann")
     export.add_argument("--source-format", help="format of DATASET; default: detected")
     export.set_defaults(run=run_export)
-
-
-def add_option_argument(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add `--option NAME=VALUE`, which may be given several times."""
-    parser.add_argument(
-        "--option", action="append", default=[], metavar="NAME=VALUE", help=f"an option {what}; repeatable"
-    )
-
-
-def parse_options(texts: Sequence[str]) -> dict[str, str]:
-    """The options by name.
-
-    Raises:
-        InputError: If one has no "=" or is given twice.
-    """
-    options: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise InputError(f"--option {text!r} is not NAME=VALUE")
-        if name in options:
-            raise InputError(f"--option {name} is given twice")
-        options[name] = value
-    return options
 
 
 def run_export(arguments: argparse.Namespace) -> int:
@@ -77,24 +54,34 @@ def run_export(arguments: argparse.Namespace) -> int:
 def with_validation(labels: LabelSet, fraction: float) -> LabelSet:
     """The labels with whole split groups in the parts val and train.
 
+    What the source keeps to test on stays apart, with all images of the groups that it is from.
+
     Raises:
         InputError: If the fraction is none, or leaves a part empty.
     """
+    from converters.views import subset
     from superset_vocab.provenance import operation
     from training.splits import hold_out
 
     if not 0 < fraction < 1:
         raise InputError(f"--validation is {fraction:g}, want a fraction between 0 and 1")
-    _, held_out = hold_out(labels, fraction)
+    kept = {_group(record) for record in labels.records if record.source_split == "test"}
+    rest = subset(labels, lambda record: _group(record) not in kept)
+    if not rest.records:
+        raise InputError("--validation: all images are of the source's test part; leave it out")
+    _, held_out = hold_out(rest, fraction)
     if not held_out.records:
-        groups = len({(record.dataset, record.split_group) for record in labels.records})
+        groups = len({_group(record) for record in rest.records})
         raise InputError(
             f"--validation {fraction:g} of {groups} split groups is none of them, and a group is never cut; "
             "give a larger fraction, or data of more sessions"
         )
-    val = {id(record) for record in held_out.records}
-    records = tuple(
-        replace(record, source_split="val" if id(record) in val else "train") for record in labels.records
-    )
+    parts = dict.fromkeys(map(_group, held_out.records), "val") | dict.fromkeys(kept, "test")
+    records = tuple(replace(r, source_split=parts.get(_group(r), "train")) for r in labels.records)
     done = operation("split", method="hold_out", validation=fraction)
     return replace(labels, records=records, operations=(*labels.operations, done))
+
+
+def _group(record: LabelRecord) -> tuple[str, str]:
+    """What a split never cuts through; two datasets may have groups of one name."""
+    return record.dataset, record.split_group

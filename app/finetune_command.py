@@ -4,13 +4,22 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.predict_command import DEFAULT_MODEL, add_model_options, load_chosen
+from app.shared_options import (
+    DEFAULT_MODEL,
+    add_model_options,
+    add_option_argument,
+    add_overrides,
+    load_chosen,
+    parse_options,
+)
 
 if TYPE_CHECKING:
+    from adaptation.memory_replay import Replay
     from superset_vocab import KeypointMap, LabelSet
     from training.comparison import Forgetting
     from training.evaluate import Report
@@ -60,33 +69,42 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--accept-map", action="store_true", help="go on with a proposed keypoint map without a look at it"
     )
     parser.add_argument("--format", help="format of the project; default: detected")
+    add_option_argument(parser, "of the project's format, e.g. video=FOLDER for SLEAP")
     parser.add_argument("--dataset", help="name of the dataset; default: the map's, or the project's")
     parser.add_argument("--seed", type=int, default=0, help="of frames, samples and weights; default: 0")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="TABLE.ENTRY=VALUE",
-        dest="overrides",
-        help="change the recipe, e.g. schedule.iterations=600; may be repeated",
-    )
+    add_overrides(parser, "recipe, e.g. schedule.iterations=600")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     parser.set_defaults(run=run_finetune)
 
 
 def run_finetune(arguments: argparse.Namespace) -> int:
     """Fine-tune a model on a project, and test it on the frames that were left over."""
-    from adaptation.fine_tuning import choose_frames, fine_tune
     from adaptation.memory_replay import Replay
     from superset_vocab.errors import InputError
 
     if arguments.threshold is not None and arguments.method != "replay":
         raise InputError("--threshold has no effect without --method replay; leave one out")
+    if _is_superset(arguments.project) and (arguments.format or arguments.dataset or arguments.option):
+        raise InputError(
+            f"{arguments.project}: is in a superset vocabulary already, --format and --dataset have no effect"
+            " (nor has --option)"
+        )
     replay = None
     if arguments.method == "replay":
         replay = Replay(arguments.threshold, arguments.boxes)
     model = load_chosen(arguments)
-    labels = project_labels(arguments, model)
+    with ExitStack() as images:
+        labels = project_labels(arguments, model, images)
+        _tune_and_test(model, labels, replay, arguments)
+    return 0
+
+
+def _tune_and_test(
+    model: Model, labels: LabelSet, replay: Replay | None, arguments: argparse.Namespace
+) -> None:
+    """Fine-tune, say what was written, and test on what was left over."""
+    from adaptation.fine_tuning import choose_frames, fine_tune
+
     rest = None
     if arguments.frames is not None:
         labels, rest = choose_frames(labels, arguments.frames, seed=arguments.seed)
@@ -103,19 +121,19 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     print(f"{arguments.out}: {tuned.spec.full_name}, fine-tuned on {len(labels)} frames")
     if rest is not None:
         _test(model, tuned, labels, rest, arguments)
-    return 0
 
 
-def project_labels(arguments: argparse.Namespace, model: Model) -> LabelSet:
+def project_labels(arguments: argparse.Namespace, model: Model, images: ExitStack | None = None) -> LabelSet:
     """The project's labels in the model's vocabulary.
 
     The map is the one that was given; else that of the dataset, by its name; else a proposed one, which
-    has to be looked at or accepted first. Superset datasets need none.
+    has to be looked at or accepted first. Superset datasets need none. Images that are inside videos or
+    packages (SLEAP) are at hand as long as `images` is open; without it such projects are refused.
 
     Raises:
         InputError: If there is no map yet, or anything about the project is wrong.
     """
-    from converters import load_superset, read_labels
+    from converters import load_superset, read_labels, reading
     from superset_vocab import load_map, project
     from superset_vocab.errors import InputError
 
@@ -126,7 +144,12 @@ def project_labels(arguments: argparse.Namespace, model: Model) -> LabelSet:
         return load_superset(path)
     given = None if arguments.map is None else load_map(arguments.map)
     name = arguments.dataset or (given.dataset if given else path.resolve().stem)
-    labels = read_labels(path, format=arguments.format, dataset=name)
+    if images is None:
+        labels = read_labels(path, format=arguments.format, dataset=name)
+    else:
+        options = parse_options(arguments.option)
+        found = reading(path, arguments.out, format=arguments.format, dataset=name, options=options)
+        labels = images.enter_context(found)
     keypoint_map = given or _shipped(labels, name, model) or _proposed(labels, model, arguments)
     if keypoint_map.vocabulary.name != model.vocabulary.name:
         raise InputError(
@@ -168,18 +191,11 @@ def _proposed(labels: LabelSet, model: Model, arguments: argparse.Namespace) -> 
     Raises:
         InputError: If it has to be looked at first.
     """
+    from adaptation.keypoint_files import write_matching
+    from adaptation.keypoint_matching import match_keypoints
     from superset_vocab.errors import InputError
     from superset_vocab.files import make_folder
 
-    try:
-        from adaptation.keypoint_files import write_matching  # pyright: ignore[reportMissingImports]
-        from adaptation.keypoint_matching import match_keypoints  # pyright: ignore[reportMissingImports]
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{arguments.project}: no keypoint map is known for the dataset {labels.sources[0].dataset!r} "
-            f"with the keypoints {', '.join(labels.keypoints)}; give one with --map (its name, or a .toml "
-            "that maps or drops each of them; CONTRIBUTING.md shows one)"
-        ) from error
     matching = match_keypoints(labels, model, progress=True)
     folder = make_folder(arguments.out) / _MATCHING
     written = write_matching(matching, labels, folder)

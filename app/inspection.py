@@ -100,7 +100,8 @@ def _licence(folder: Path) -> tuple[str, str]:
     """Licence by the text of a LICENSE file in the folder, and that file's name."""
     for path in sorted(folder.iterdir()):
         if path.is_file() and re.fullmatch(r"(licen[cs]e|copying)(\.(md|txt))?", path.name.lower()):
-            text = " ".join(read_text(path)[:4000].lower().split())
+            # Old ones are in Latin-1; what counts is in ASCII.
+            text = " ".join(path.read_bytes()[:4000].decode("utf-8", "replace").lower().split())
             for pattern, name in _LICENCES:
                 if re.search(pattern, text):
                     return name, path.name

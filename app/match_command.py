@@ -5,9 +5,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from app.contribute_command import add_matching_options
-from app.predict_command import DEFAULT_MODEL, add_model_options, load_chosen
+from app.shared_options import (
+    DEFAULT_MODEL,
+    add_matching_options,
+    add_model_options,
+    add_option_argument,
+    load_unless_names_only,
+    parse_options,
+)
+
+if TYPE_CHECKING:
+    from superset_vocab import LabelSet, Vocabulary
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -24,6 +34,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     match.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for map and pictures")
     match.add_argument("--dataset", help="name of the dataset; default: the source's")
     match.add_argument("--format", help="format of the source; default: detected")
+    add_option_argument(match, "of the source's format, e.g. video=FOLDER for SLEAP")
     match.add_argument("--overwrite", action="store_true", help="replace a map that is there")
     add_matching_options(match)
     add_model_options(match)
@@ -32,9 +43,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Match, write and print the proposals."""
-    from adaptation.keypoint_files import MAP, write_matching
-    from adaptation.keypoint_matching import match_keypoints
-    from converters import read_labels
+    from adaptation.keypoint_files import MAP
+    from converters import reading
     from superset_vocab import load_vocabulary
     from superset_vocab.errors import InputError
     from zoo.catalogue import find_model
@@ -42,10 +52,26 @@ def run(arguments: argparse.Namespace) -> int:
     if (arguments.out / MAP).exists() and not arguments.overwrite:
         raise InputError(f"{arguments.out / MAP} exists, perhaps edited; use --overwrite or another --out")
     vocabulary = load_vocabulary(find_model(arguments.model, arguments.variant).vocabulary)
-    labels = read_labels(arguments.source, format=arguments.format, dataset=arguments.dataset)
+    options = parse_options(arguments.option)
+    with reading(
+        arguments.source,
+        arguments.out,
+        format=arguments.format,
+        dataset=arguments.dataset,
+        options=options,
+    ) as labels:
+        _match(labels, vocabulary, arguments)
+    return 0
+
+
+def _match(labels: LabelSet, vocabulary: Vocabulary, arguments: argparse.Namespace) -> None:
+    """Match labels whose images are at hand."""
+    from adaptation.keypoint_files import write_matching
+    from adaptation.keypoint_matching import match_keypoints
+
     matching = match_keypoints(
         labels,
-        None if arguments.names_only else load_chosen(arguments),
+        load_unless_names_only(arguments),
         vocabulary=vocabulary,
         min_confidence=arguments.min_confidence,
         max_images=arguments.max_images,
@@ -59,4 +85,3 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"left and right are exchanged against the model in {other} of {same + other} animals")
     for path in write_matching(matching, labels, arguments.out):
         print(path)
-    return 0

@@ -9,13 +9,19 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.shared_options import (
+    DEFAULT_MODEL,
+    add_model_options,
+    add_preset,
+    load_chosen,
+    number_or_word,
+    preset_options,
+)
 from superset_vocab.errors import InputError, all_problems
 
 if TYPE_CHECKING:
     from zoo import Model, Predictions
     from zoo.drawing import Style
-
-DEFAULT_MODEL = "superanimal_topviewmouse"
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -40,7 +46,9 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     predict.add_argument("--model", default=DEFAULT_MODEL, help="default: %(default)s; see `zoo models`")
     add_model_options(predict)
     predict.add_argument("--out", type=Path, required=True, help="folder for the results")
-    predict.add_argument("--format", default="h5,csv,coco", help="tables to write; default: %(default)s")
+    predict.add_argument(
+        "--format", default="h5,csv,coco", help="tables to write, of h5, csv, coco, nwb; default: %(default)s"
+    )
     predict.add_argument("--no-video", action="store_true", help="draw no labelled video or images")
     predict.add_argument("--cutoff", type=float, help="confidence below which nothing is drawn; default: 0.3")
     predict.add_argument(
@@ -52,9 +60,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         metavar="N",
         help="frames from one detection to the next in a video, or 'auto'; default: the model's own",
     )
-    predict.add_argument(
-        "--preset", choices=("paper",), help="paper: crops with a context of 1.25, and flip test"
-    )
+    add_preset(predict)
     predict.add_argument("--batch-size", type=int, default=16, help="frames at a time; default: %(default)s")
     predict.add_argument(
         "--allow-truncated", action="store_true", help="take a truncated video as far as it goes"
@@ -62,48 +68,6 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     predict.add_argument("--overwrite", action="store_true", help="replace results that exist")
     predict.add_argument("--quiet", action="store_true", help="no progress bar")
     predict.set_defaults(run=run_predict)
-
-
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose a model's networks and weights; `load_chosen` reads them."""
-    parser.add_argument("--variant", help="which network of the model; default: the model's own")
-    parser.add_argument("--weights", type=Path, help="file to take the pose network's weights from")
-    parser.add_argument(
-        "--detector", help="which detector; 'none' for the whole frame, or a .json of boxes (COCO results)"
-    )
-    parser.add_argument("--detector-weights", type=Path, help="file to take the detector's weights from")
-    parser.add_argument(
-        "--box-category", help="of a .json of boxes only this category: its number, or its name in the file"
-    )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="fail rather than take the embedded weights where the published ones cannot be had",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
-
-
-def load_chosen(arguments: argparse.Namespace) -> Model:
-    """The model that the command line names; tells on stderr if the embedded one stands in."""
-    import warnings
-
-    import zoo
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", zoo.EmbeddedWeightsWarning)
-        model = zoo.load(
-            arguments.model,
-            arguments.variant,
-            arguments.device,
-            weights=arguments.weights,
-            detector=arguments.detector,
-            detector_weights=arguments.detector_weights,
-            box_category=_number_or_word(arguments.box_category),
-            allow_embedded=False if arguments.strict else None,
-        )
-    for one in caught:
-        print(f"zoo: warning: {one.message}", file=sys.stderr)
-    return model
 
 
 def list_models(arguments: argparse.Namespace) -> int:
@@ -158,6 +122,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     model = load_chosen(arguments)
     stems = {path: f"{_stem(path)}.{model.label}" for path in arguments.inputs}
     _check_targets(arguments, stems, formats)
+    _check_boxes(model, arguments.inputs)
     make_folder(arguments.out)
     failures: list[InputError] = []
     for path in arguments.inputs:
@@ -184,17 +149,15 @@ def _predict_one(
     arguments: argparse.Namespace,
 ) -> None:
     """Predict on one input, write its tables and, with a style, its labelled video; say where they are."""
-    from zoo.model import PAPER
-
     predictions = model.predict(
         path,
         max_individuals=arguments.max_individuals,
         bbox_threshold=arguments.bbox_threshold,
-        detect_every=_number_or_word(arguments.detect_every),
+        detect_every=number_or_word(arguments.detect_every),
         batch_size=arguments.batch_size,
         allow_truncated=arguments.allow_truncated,
         progress=not arguments.quiet,
-        **(PAPER if arguments.preset == "paper" else {}),
+        **preset_options(arguments.preset),
     )
     written = predictions.save(arguments.out, stem, formats)
     if style is not None:
@@ -202,11 +165,6 @@ def _predict_one(
     print(f"{path}: {predictions!r}")
     for file in written:
         print(f"  {file}")
-
-
-def _number_or_word(text: str | None) -> int | str | None:
-    """The number that was given, or the word, which the library checks."""
-    return int(text) if text is not None and text.isdecimal() else text
 
 
 def _draw(
@@ -226,6 +184,7 @@ def _draw(
 def _check_targets(arguments: argparse.Namespace, stems: dict[Path, str], formats: list[str]) -> None:
     """Refuse, before anything is computed, to write two results to one name or over existing ones."""
     from zoo.exports import export_paths
+    from zoo.nwb import NO_TIME
 
     problems = [
         f"{times} inputs are called {stem!r}, so their results would have one name; predict them into "
@@ -233,6 +192,7 @@ def _check_targets(arguments: argparse.Namespace, stems: dict[Path, str], format
         for stem, times in sorted(Counter(_stem(path) for path in arguments.inputs).items())
         if times > 1
     ]
+    problems += [f"{p}: {NO_TIME}" for p in arguments.inputs if "nwb" in formats and not _is_video(p)]
     for path in arguments.inputs:
         targets = export_paths(arguments.out, stems[path], formats)
         if not arguments.no_video:
@@ -244,6 +204,18 @@ def _check_targets(arguments: argparse.Namespace, stems: dict[Path, str], format
         raise all_problems("predict", problems)
 
 
+def _check_boxes(model: Model, inputs: list[Path]) -> None:
+    """Refuse to take the boxes of one video for those of another."""
+    from zoo.given_boxes import CocoBoxes
+
+    boxes = model.detector
+    if isinstance(boxes, CocoBoxes) and not boxes.by_name and len(inputs) > 1:
+        raise InputError(
+            f"{boxes.what}: its boxes are of the frames of one input, and {len(inputs)} are given; "
+            "predict on each with its own file"
+        )
+
+
 def _stem(path: Path) -> str:
     """Start of the names of an input's results."""
     return path.resolve().name if path.is_dir() else path.stem
@@ -251,7 +223,11 @@ def _stem(path: Path) -> str:
 
 def _labelled_path(path: Path, stem: str, out: Path) -> Path:
     """The labelled video of a video; the folder of labelled images of images."""
+    return out / f"{stem}.labelled{'.mp4' if _is_video(path) else ''}"
+
+
+def _is_video(path: Path) -> bool:
+    """Whether an input is taken for a video."""
     from zoo.video import VIDEO_SUFFIXES
 
-    is_video = not path.is_dir() and path.suffix.lower() in VIDEO_SUFFIXES
-    return out / f"{stem}.labelled{'.mp4' if is_video else ''}"
+    return not path.is_dir() and path.suffix.lower() in VIDEO_SUFFIXES

@@ -1,4 +1,4 @@
-"""`zoo publish` and `zoo export-model`."""
+"""`zoo publish`, `zoo propose` and `zoo export-model`."""
 
 # ruff: noqa: T201 - printing is what a command line is for
 from __future__ import annotations
@@ -32,6 +32,20 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     publish.add_argument("--dry-run", action="store_true", help="check and show, publish nothing")
     publish.set_defaults(run=run_publish)
 
+    propose = commands.add_parser(
+        "propose",
+        help="a dataset to somebody else's collection on the Hub, as a pull request",
+        description="Proposes a superset dataset to a dataset repository of the Hugging Face Hub, as a "
+        "folder contributions/NAME in a pull request that its owner takes or not. Run again after a change, "
+        "it goes on with the pull request that is open. The token is the one of `hf auth login` or HF_TOKEN.",
+    )
+    propose.add_argument("folder", type=Path, metavar="FOLDER", help="dataset that `zoo contribute` wrote")
+    propose.add_argument("--repo", required=True, metavar="OWNER/NAME", help="the collection")
+    propose.add_argument("--name", default="", help="of the dataset in it; default: from its title")
+    propose.add_argument("--message", default="", metavar="TEXT", help="what the owner should know")
+    propose.add_argument("--dry-run", action="store_true", help="check and show, propose nothing")
+    propose.set_defaults(run=run_propose)
+
     export = commands.add_parser(
         "export-model",
         help="a model of the package as a folder",
@@ -64,6 +78,20 @@ def run_publish(arguments: argparse.Namespace) -> int:
         return 0
     published = publish_plan(plan)
     print(f"{published.address}\n{published.url}")
+    return 0
+
+
+def run_propose(arguments: argparse.Namespace) -> int:
+    """Propose one dataset."""
+    from hub_cards import open_pull_request, plan_contribution
+
+    plan = plan_contribution(arguments.folder, arguments.repo, name=arguments.name, message=arguments.message)
+    print(plan.describe())
+    if arguments.dry_run:
+        print("nothing was proposed (--dry-run)")
+        return 0
+    opened = open_pull_request(plan)
+    print(f"{opened.address}\n{opened.url}")
     return 0
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from adaptation.eks.smoothed_recording import SmoothedRecording
 
 _MODELS = ("singlecam", "multicam", "calibrated", "mirrored", "pupil", "asynchronous")
+_WITHOUT_EFFECT = {
+    "singlecam": ("inflate", "good_frames", "n_latent", "variance_of"),
+    "calibrated": ("good_frames",),
+}
 _VIDEO_ONLY = ("resume", "max_individuals", "device", "detector", "batch_size")
 
 
@@ -49,7 +53,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     out.add_argument("--out", type=Path, required=True, help="folder for the results")
     out.add_argument("--name", help="start of their names; default: what the inputs' names have in common")
     out.add_argument("--format", default="csv,h5", help="of csv, h5, netcdf (movement); default: %(default)s")
-    out.add_argument("--fps", type=Fraction, help="frames per second, for the times in netcdf and figures")
+    out.add_argument("--fps", type=_fraction, help="frames per second, for the times in netcdf and figures")
     out.add_argument(
         "--plot", nargs="*", metavar="KEYPOINT", help="draw these keypoints, or all, and the likelihood"
     )
@@ -151,6 +155,14 @@ def add_ensemble_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _fraction(text: str) -> Fraction:
+    """A number, or a fraction such as 30000/1001."""
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number such as 25 or 30000/1001") from error
+
+
 def _range(text: str) -> tuple[int, int]:
     """A half-open range of frames."""
     match = re.fullmatch(r"(\d+):(\d+)", text)
@@ -159,14 +171,25 @@ def _range(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def _option(name: str) -> str:
+    """How an argument is written on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
 def smoothing_options(arguments: argparse.Namespace) -> SmoothingOptions:
     """The options that the command line names, over the defaults.
 
     Raises:
-        InputError: If one makes no sense.
+        InputError: If one makes no sense, or has no effect on the model.
     """
     from adaptation.eks.ensemble import SmoothingOptions
 
+    ignored = [name for name in _WITHOUT_EFFECT.get(arguments.model, ()) if getattr(arguments, name)]
+    if ignored:
+        raise all_problems(
+            "smooth",
+            [f"{_option(name)} has no effect on {arguments.model}; leave it out" for name in ignored],
+        )
     names = ("likelihood", "centre", "variance", "variance_floor", "good_frames", "n_latent", "variance_of")
     chosen: dict[str, Any] = {
         name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None
@@ -310,7 +333,7 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
             problems.append("--rename has no effect with --members")
     else:
         given = [name for name in _VIDEO_ONLY if getattr(arguments, name)]
-        problems += [f"--{name.replace('_', '-')} has an effect with --members only" for name in given]
+        problems += [f"{_option(name)} has an effect with --members only" for name in given]
     if arguments.plot is None and arguments.plot_frames is not None:
         problems.append("--plot-frames has an effect with --plot only")
     if arguments.fps is not None and arguments.fps <= 0:
@@ -363,6 +386,8 @@ def _tell(smoothed: SmoothedRecording) -> None:
     import numpy as np
 
     several = len(smoothed.individuals) > 1
+    if all(len(members) == 1 for members in smoothed.recording.members):
+        print("one network: its noise is taken for 1 px over its confidence, not measured; --variance-floor")
     for view, table in smoothed.tables.items():
         for individual, track in table.items():
             who = ", ".join(word for word in (view, individual if several else "") if word)

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.predict_command import add_model_options, load_chosen
+from app.shared_options import add_model_options, add_overrides, add_preset, load_chosen, preset_options
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -23,14 +23,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     )
     train.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or a .toml file")
     train.add_argument("--out", type=Path, required=True, help="folder of the run")
-    train.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="TABLE.ENTRY=VALUE",
-        dest="overrides",
-        help="change the recipe, e.g. schedule.lr=1e-3; may be repeated",
-    )
+    add_overrides(train, "recipe, e.g. schedule.lr=1e-3")
     train.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     train.add_argument(
         "--members",
@@ -70,9 +63,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         metavar="A,B",
         help="two keypoints whose labelled distance is the unit of the normalised error, e.g. right_eye,nose",
     )
-    evaluate.add_argument(
-        "--preset", choices=("paper",), help="paper: crops with a context of 1.25, and flip test"
-    )
+    add_preset(evaluate)
     evaluate.add_argument(
         "--against",
         metavar="MODEL",
@@ -122,7 +113,6 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     from superset_vocab.files import make_folder, write_json
     from training.comparison import comparison_table, forgetting, target_keypoints
     from training.evaluate import evaluate_model
-    from zoo.model import PAPER
 
     if arguments.target is not None and arguments.against is None:
         raise InputError("--target has no effect without --against; name the model before fine-tuning")
@@ -136,9 +126,11 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     if unit is not None and len(unit) != 2:
         raise InputError(f"--normalise-by {arguments.normalise_by}: want two keypoints, separated by a comma")
     models = {arguments.model: load_chosen(arguments)}
-    if arguments.against is not None:
-        models[arguments.against] = _load_other(arguments.against, arguments.device)
-    options = PAPER if arguments.preset == "paper" else {}
+    # The same name may stand for two models: this one with --weights or --variant, and the published one.
+    other = f"{arguments.against} (against)" if arguments.against == arguments.model else arguments.against
+    if other is not None:
+        models[other] = _load_other(arguments.against, arguments.device)
+    options = preset_options(arguments.preset)
     reports = {
         name: evaluate_model(
             model,
@@ -153,11 +145,11 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     }
     content = reports[arguments.model].to_dict()
     print(reports[arguments.model].table())
-    if arguments.against is not None:
-        content["against"] = {"model": arguments.against, **reports[arguments.against].to_dict()}
+    if other is not None:
+        content["against"] = {"model": arguments.against, **reports[other].to_dict()}
         print("", comparison_table(reports), sep="\n")
     if defined is not None:
-        lost = forgetting(models[arguments.against], models[arguments.model], labels, defined, split=split)
+        lost = forgetting(models[other], models[arguments.model], labels, defined, split=split)
         content["forgetting"] = lost.to_dict()
         print("", lost.table(), sep="\n")
     write_json(target, content)

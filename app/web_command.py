@@ -25,7 +25,10 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--examples", type=Path, help="folder of images and videos that visitors can choose from"
     )
     app.add_argument(
-        "--pool", type=Path, help="folder of pictures for the tab Annotate; goes with --annotations"
+        "--pool",
+        metavar="SOURCE",
+        help="pictures for the tab Annotate: a folder, or hf://OWNER/NAME@REVISION of a dataset on the Hub; "
+        "goes with --annotations",
     )
     app.add_argument("--annotations", type=Path, help="folder in which the pool's annotations are kept")
     app.add_argument(
@@ -37,6 +40,13 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--keypoints",
         default="",
         help="those of them that the pool's view shows, comma-separated; default: all",
+    )
+    app.add_argument(
+        "--collection",
+        default="",
+        metavar="OWNER/NAME",
+        help="dataset repository on the Hub to which the tab Contribute opens pull requests, with the token "
+        "of `hf auth login` or HF_TOKEN",
     )
     app.add_argument(
         "--merge-annotations",
@@ -60,11 +70,18 @@ def run_app(arguments: argparse.Namespace) -> int:
     from app.web.main import serve
     from app.web.settings import Settings
 
+    if arguments.collection:
+        from hub_cards.hub_errors import require_token
+
+        require_token(arguments.collection)
+    pool, origin = _pool(arguments.pool)
     with tempfile.TemporaryDirectory(prefix="zoo-app-") as root:
         settings = Settings(
             root=Path(root),
             examples=arguments.examples,
-            pool=arguments.pool,
+            collection=arguments.collection,
+            pool=pool,
+            pool_origin=origin,
             annotations=arguments.annotations,
             pool_vocabulary=arguments.vocabulary,
             pool_keypoints=tuple(name.strip() for name in arguments.keypoints.split(",") if name.strip()),
@@ -84,3 +101,15 @@ def run_app(arguments: argparse.Namespace) -> int:
             ),
         )
     return 0
+
+
+def _pool(source: str | None) -> tuple[Path | None, str]:
+    """The folder of the pictures to annotate, downloaded if need be, and where they are from."""
+    from zoo.published import SCHEME
+
+    if source is None or not source.startswith(SCHEME):
+        return (None if source is None else Path(source)), ""
+    from app.web.guards import IMAGE_SUFFIXES
+    from hub_cards import fetch_pictures
+
+    return fetch_pictures(source, IMAGE_SUFFIXES)

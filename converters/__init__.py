@@ -5,8 +5,9 @@ The names below are loaded when they are first used: `import converters` alone s
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from superset_vocab.lazy import lazy_names
 
 if TYPE_CHECKING:
     from converters.conversion import convert, convert_labels, reading
@@ -18,30 +19,6 @@ if TYPE_CHECKING:
     from converters.validation_report import ValidationReport
     from converters.views import leave_one_out, leave_out, only
     from converters.writers.registry import WRITERS, Writer, write_labels
-
-_HOMES = {
-    "FORMATS": "converters.registry",
-    "Format": "converters.registry",
-    "ValidationReport": "converters.validation_report",
-    "convert": "converters.conversion",
-    "convert_labels": "converters.conversion",
-    "dataset_statistics": "converters.statistics",
-    "detect_format": "converters.registry",
-    "leave_one_out": "converters.views",
-    "leave_out": "converters.views",
-    "load_superset": "converters.dataset",
-    "merge": "converters.merging",
-    "merge_to": "converters.merging",
-    "only": "converters.views",
-    "read_for_validation": "converters.validation",
-    "read_labels": "converters.registry",
-    "validate": "converters.validation",
-    "reading": "converters.conversion",
-    "write_labels": "converters.writers.registry",
-    "write_superset": "converters.dataset",
-    "WRITERS": "converters.writers.registry",
-    "Writer": "converters.writers.registry",
-}
 
 __all__ = [
     "FORMATS",
@@ -67,8 +44,17 @@ __all__ = [
     "write_superset",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'converters' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "converters.conversion": ["convert", "convert_labels", "reading"],
+        "converters.dataset": ["load_superset", "write_superset"],
+        "converters.merging": ["merge", "merge_to"],
+        "converters.registry": ["FORMATS", "Format", "detect_format", "read_labels"],
+        "converters.statistics": ["dataset_statistics"],
+        "converters.validation": ["read_for_validation", "validate"],
+        "converters.validation_report": ["ValidationReport"],
+        "converters.views": ["leave_one_out", "leave_out", "only"],
+        "converters.writers.registry": ["WRITERS", "Writer", "write_labels"],
+    },
+)

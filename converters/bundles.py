@@ -138,7 +138,7 @@ def fetch(
         licence = record.licence or UNKNOWN_LICENCE
         archives = [download(file, out, progress=progress) for file in _archives(record)]
     for path in archives:
-        target = out / "extracted" / path.name.partition(".")[0]
+        target = out / "extracted" / _stem(path)
         if not target.exists():
             if not path.is_file():
                 raise InputError(f"{path}: no such archive")
@@ -147,6 +147,12 @@ def fetch(
     done = operation("fetch", bundle=bundle.name, record=bundle.record, archives=[a.name for a in archives])
     labels = replace(labels, operations=(done, *labels.operations))
     return write_superset(labels, out / "superset", images=images, statistics=True, progress=progress)
+
+
+def _stem(archive: Path) -> str:
+    """An archive's name without its ending but with its other dots: v1.train.zip and v1.test.zip differ."""
+    ending = max((e for e in _ARCHIVES if archive.name.lower().endswith(e)), key=len, default="")
+    return archive.name[: len(archive.name) - len(ending)] or archive.name
 
 
 def _archives(record: Record) -> list[Any]:

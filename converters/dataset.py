@@ -29,7 +29,7 @@ from superset_vocab.errors import all_problems
 from superset_vocab.files import atomic_folder, atomic_path
 
 Images = Literal["copy", "link"]
-_LONGEST_NAME = 180  # characters of an image name, well below the 255 bytes of most file systems
+_LONGEST_NAME = 180  # bytes of an image name, well below the 255 of most file systems
 
 
 def write_superset(
@@ -87,7 +87,7 @@ def _place(image: Path, target: Path, images: Images) -> None:
         shutil.copyfile(image, target)
         return
     try:
-        os.link(image, target)
+        os.link(image.resolve(), target)  # the file itself: a link to a relative link would lead nowhere
     except OSError as error:
         raise InputError(
             f"{image}: cannot be linked into {target.parent} ({error.strerror or error}); "
@@ -128,6 +128,8 @@ def load_superset(path: Path) -> LabelSet:
     Raises:
         InputError: If it is no superset dataset of a known vocabulary, or is broken.
     """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
     labels = coco.read_document(path, dataset=path.resolve().stem)
     if labels.vocabulary is None:
         raise InputError(f"{path}: is not in a superset vocabulary; run `zoo convert` on it first")
@@ -146,7 +148,8 @@ def _file_names(records: Sequence[LabelRecord]) -> list[str]:
     for record in records:
         original = Path(record.source_image or record.image.name)
         parts = [record.dataset, *(p for p in original.parts if p not in ("labeled-data", "images", "/"))]
-        stem = re.sub(r"[^\w.-]", "_", "__".join(parts).removesuffix(original.suffix))[-_LONGEST_NAME:]
+        stem = re.sub(r"[^\w.-]", "_", "__".join(parts).removesuffix(original.suffix))
+        stem = stem.encode()[-_LONGEST_NAME:].decode(errors="ignore")  # a letter cut in two is left out
         suffix = record.image.suffix.lower()
         name, n = f"images/{stem}{suffix}", 1
         while name.casefold() in taken:

@@ -205,9 +205,3 @@ def size_sentence(record: LabelRecord, size_wh: tuple[int, int]) -> str:
     """That an image has another size than its record says."""
     (width, height), (said_width, said_height) = size_wh, record.size_wh
     return f"is {width}x{height} pixels, the labels say {said_width}x{said_height}"
-
-
-def content_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,9 +17,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from converters.dataset import Images, load_superset, write_superset
-from converters.images import content_hash
 from superset_vocab import InputError, LabelRecord, LabelSet
 from superset_vocab.errors import all_problems
+from superset_vocab.files import sha256_of
 from superset_vocab.provenance import operation
 
 _LOG = logging.getLogger(__name__)
@@ -143,5 +143,5 @@ def _twins(records: Sequence[LabelRecord], progress: bool) -> list[list[int]]:
     suspects = [i for group in by_size.values() if len(group) > 1 for i in group]
     by_content: dict[str, list[int]] = defaultdict(list)
     for i in tqdm(suspects, desc="compare", unit="image", leave=False, disable=not progress):
-        by_content[content_hash(records[i].image)].append(i)
+        by_content[sha256_of(records[i].image)].append(i)
     return [group for group in by_content.values() if len(group) > 1]

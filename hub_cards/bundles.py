@@ -17,6 +17,8 @@ from zoo.model_folder import CARD_FILE, SPEC_FILE
 FACTS_FILE = "card.toml"
 CHANGELOG = "CHANGELOG.md"
 ANNOTATIONS = "annotations.json"
+CONTRIBUTIONS = "contributions"
+"""Folder of a dataset repository in which others' datasets are, each in a folder of its own."""
 Content = Path | bytes
 
 

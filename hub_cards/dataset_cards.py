@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hub_cards.coverage import Coverage, coverage
+from converters import dataset_statistics
 from hub_cards.facts import DatasetFacts
 from hub_cards.licences import licence_identifiers
 from hub_cards.rendering import TASK, percent, render, row
@@ -16,6 +16,8 @@ from zoo.published import TAG
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetCardData
+
+    from converters.statistics import DatasetStatistics
 
 UNPUBLISHED = "hf://ORG/NAME@REVISION"
 """Stands in a card for the address that the dataset will have; publishing puts that in its place."""
@@ -37,19 +39,19 @@ def dataset_card(labels: LabelSet, facts: DatasetFacts) -> str:
     """
     if labels.vocabulary is None:
         raise InputError(f"{facts.name}: is not in a superset vocabulary; run `zoo convert` on it first")
-    counts = coverage(labels)
-    if not any(count.n_instances for count in counts):
+    if not labels.n_instances:
         raise InputError(f"{facts.name}: no animal is labelled in it; there is nothing to publish")
+    counts = dataset_statistics(labels)
+    shares = np.array([_shares(labels, *both) for both in zip(labels.sources, counts, strict=True)])
     return render(
         "dataset_card.md.jinja",
         _metadata(labels, facts),
         facts=facts,
         vocabulary=labels.vocabulary,
         keypoints=labels.keypoints,
-        counts=counts,
-        names=[count.source.dataset for count in counts],
-        shares=[[percent(count.fraction[k]) for count in counts] for k in range(len(labels.keypoints))],
-        mappings=[_mapping(count.source) for count in counts],
+        sources=list(zip(labels.sources, counts, np.isfinite(shares).sum(1), strict=True)),
+        shares=[[percent(share) for share in keypoint] for keypoint in shares.T],
+        mappings=[_mapping(source) for source in labels.sources],
         unlabelled=_never_annotated(labels, counts),
         count_rows=count_rows(labels),
         address=UNPUBLISHED,
@@ -79,9 +81,16 @@ def _metadata(labels: LabelSet, facts: DatasetFacts) -> DatasetCardData:
     )
 
 
-def _never_annotated(labels: LabelSet, counts: list[Coverage]) -> list[str]:
+def _shares(labels: LabelSet, source: Source, count: DatasetStatistics) -> np.ndarray:
+    """(K,) share of a source's animals in which a keypoint is annotated; NaN where it defines none."""
+    mapped = set(source.keypoint_map.values())  # defined also where no animal is labelled
+    defined = count.defined | np.array([name in mapped for name in labels.keypoints], dtype=bool)
+    return np.where(defined, count.annotated / max(1, count.n_instances), np.nan)
+
+
+def _never_annotated(labels: LabelSet, counts: list[DatasetStatistics]) -> list[str]:
     """Keypoints of the vocabulary that no source annotates."""
-    total = np.sum([count.n_annotated for count in counts], axis=0)
+    total = np.sum([count.annotated for count in counts], axis=0)
     return [name for name, n in zip(labels.keypoints, total, strict=True) if n == 0]
 
 

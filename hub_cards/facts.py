@@ -1,7 +1,8 @@
 """What the author of a card says: typed, checked when it is made.
 
-Figures come from the run record (`hub_cards.run_record`) or are counted in the labels (`hub_cards.coverage`);
-what is the same in every card stands in the templates. A model's author writes `card.toml`, beside the model:
+Figures come from the run record (`hub_cards.run_record`) or are counted in the labels
+(`converters.dataset_statistics`); what is the same in every card stands in the templates. A model's author
+writes `card.toml`, beside the model:
 
     contact = "Ann Example <ann@lab.org>"
     intended_use = ["Mice in an open field, one at a time, filmed from above."]

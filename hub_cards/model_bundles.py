@@ -23,9 +23,8 @@ from hub_cards.run_record import read_record, with_evaluations
 from hub_cards.skeletons import skeleton_picture
 from superset_vocab import InputError, load_vocabulary
 from superset_vocab.errors import all_problems
-from superset_vocab.files import read_json, read_text
+from superset_vocab.files import read_json, read_text, sha256_of
 from zoo.catalogue import ModelSpec, NetworkSpec
-from zoo.checksums import sha256_of
 from zoo.model_folder import CARD_FILE, RECORD_FILE, SPEC_FILE, read_model_folder, short_card
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ HF_HUB_DISABLE_XET for a Hub that does not speak Xet). No token is passed on or 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Sequence
@@ -24,10 +23,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hub_cards.bundles import ANNOTATIONS, CHANGELOG, Bundle, Content, read_bundle
+from hub_cards.bundles import ANNOTATIONS, CHANGELOG, CONTRIBUTIONS, Bundle, Content, read_bundle
 from hub_cards.hub_errors import ConflictError, explained, require_token
+from hub_cards.remote import HUBS_OWN, Remote, content_sha256, content_size, look
 from superset_vocab import InputError
-from zoo.checksums import SUMS_FILE, sha256_of, sums_text
+from zoo.checksums import SUMS_FILE, sums_text
 from zoo.hub import check_repository
 from zoo.model_folder import CARD_FILE, SPEC_FILE
 from zoo.published import Address
@@ -37,29 +37,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_HUBS_OWN = {".gitattributes"}
 _MADE_HERE = {CARD_FILE, CHANGELOG, SUMS_FILE}
 _LINE = re.compile(r"^- (?P<version>\S+) \(", re.MULTILINE)
 _HEAD = "# Changelog\n\nEvery version stays where it is: `@version` in its address names it.\n\n"
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A repository as it was looked at.
-
-    Attributes:
-        head: Commit of main.
-        private: Whether the public may see it.
-        files: Path -> (SHA-256, "") of a large file, or ("", git's name) of a small one.
-        tags: Tag -> commit.
-        changelog: Its text, "" if there is none.
-    """
-
-    head: str
-    private: bool
-    files: dict[str, tuple[str, str]]
-    tags: dict[str, str]
-    changelog: str
 
 
 @dataclass(frozen=True)
@@ -99,7 +79,7 @@ class Plan:
         place = "a new private" if self.private else "a new public"
         lines = [f"{self.repository}: {kind} {title} as {self.version}"]
         lines.append(f"  repository: {'there already' if self.remote else place + ' one'}")
-        lines += [f"  {name}  {_size(content)} bytes" for name, content in sorted(self.files.items())]
+        lines += [f"  {name}  {content_size(content)} bytes" for name, content in sorted(self.files.items())]
         lines += [f"  {name}  is not in this version any more" for name in self.deleted]
         lines += [f"  {name}  stays here" for name in self.bundle.left_out]
         return "\n".join(lines)
@@ -151,7 +131,7 @@ def plan_version(
             "to be shown to the public; publish with --private, or leave that source out"
         )
     with explained(repository):
-        remote = _look(repository, bundle.kind)
+        remote = look(repository, bundle.kind)
     if remote is not None:
         _check_remote(repository, bundle, remote, private)
     return _plan(repository, private, version, message, bundle, remote)
@@ -182,29 +162,6 @@ def publish_plan(plan: Plan) -> Published:
     return Published(plan.address, commit, url)
 
 
-def _look(repository: str, kind: str) -> Remote | None:
-    """The repository on the Hub, None if there is none that this token sees."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import RepositoryNotFoundError
-    from huggingface_hub.hf_api import RepoFile
-
-    api = HfApi(library_name="superanimal-zoo")
-    try:
-        info = api.repo_info(repository, repo_type=kind)
-    except RepositoryNotFoundError:
-        return None
-    head = str(info.sha)
-    found = api.list_repo_tree(repository, recursive=True, revision=head, repo_type=kind)
-    entries = [entry for entry in found if isinstance(entry, RepoFile)]
-    files = {e.path: (e.lfs.sha256, "") if e.lfs is not None else ("", e.blob_id) for e in entries}
-    tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repository, repo_type=kind).tags}
-    changelog = ""
-    if CHANGELOG in files:
-        path = api.hf_hub_download(repository, CHANGELOG, revision=head, repo_type=kind)
-        changelog = Path(path).read_text(encoding="utf-8")
-    return Remote(head, bool(info.private), files, tags, changelog)
-
-
 def _check_remote(repository: str, bundle: Bundle, remote: Remote, private: bool) -> None:
     """Refuse a repository that is somebody's other work, or is shown to whom it must not be."""
     if private and not remote.private:
@@ -215,7 +172,7 @@ def _check_remote(repository: str, bundle: Bundle, remote: Remote, private: bool
     if bundle.unlicensed and not remote.private:
         raise InputError(f"{repository}: is public, and {', '.join(bundle.unlicensed)} states no licence")
     main = SPEC_FILE if bundle.kind == "model" else ANNOTATIONS
-    others = sorted(set(remote.files) - _HUBS_OWN)
+    others = sorted(_published(remote))
     if others and main not in remote.files:
         raise InputError(
             f"{repository}: holds something else ({', '.join(others[:3])}); publish to another repository"
@@ -246,20 +203,23 @@ def _plan(
     older = remote.changelog.removeprefix(_HEAD) if remote else ""
     files: dict[str, Content] = {**bundle.files, CARD_FILE: bundle.card(address).encode()}
     files[CHANGELOG] = (_HEAD + line + older).encode()
-    files[SUMS_FILE] = sums_text({name: _sha256(content) for name, content in files.items()}).encode()
-    gone = sorted(set(remote.files) - set(files) - _HUBS_OWN) if remote else []
+    files[SUMS_FILE] = sums_text({name: content_sha256(content) for name, content in files.items()}).encode()
+    gone = sorted(_published(remote) - set(files)) if remote else []
     return Plan(repository, private, version, bundle, files, tuple(gone), remote, unchanged=False)
 
 
 def _same(bundle: Bundle, remote: Remote) -> bool:
     """Whether the newest version has exactly these files, but for those that differ in every version."""
-    if set(bundle.files) != set(remote.files) - _HUBS_OWN - _MADE_HERE:
+    if set(bundle.files) != _published(remote) - _MADE_HERE:
         return False
-    for name, content in bundle.files.items():
-        sha256, blob = remote.files[name]
-        if sha256 != _sha256(content) if sha256 else blob != _git_name(content):
-            return False
-    return True
+    return all(remote.has(name, content) for name, content in bundle.files.items())
+
+
+def _published(remote: Remote) -> set[str]:
+    """The files that publishing wrote there: not the Hub's own, not what others contributed."""
+    return {
+        name for name in remote.files if name not in HUBS_OWN and not name.startswith(f"{CONTRIBUTIONS}/")
+    }
 
 
 def _create(api: HfApi, plan: Plan) -> str:
@@ -267,7 +227,7 @@ def _create(api: HfApi, plan: Plan) -> str:
     api.create_repo(plan.repository, repo_type=plan.bundle.kind, private=plan.private or None)
     info = api.repo_info(plan.repository, repo_type=plan.bundle.kind)
     files = api.list_repo_files(plan.repository, revision=info.sha, repo_type=plan.bundle.kind)
-    if set(files) - _HUBS_OWN:
+    if set(files) - HUBS_OWN:
         raise ConflictError(
             f"{plan.repository}: somebody else published to it meanwhile; run the command again"
         )
@@ -288,17 +248,3 @@ def _commit(api: HfApi, plan: Plan, head: str) -> str:
         parent_commit=head,
     )
     return done.oid
-
-
-def _size(content: Content) -> int:
-    return content.stat().st_size if isinstance(content, Path) else len(content)
-
-
-def _sha256(content: Content) -> str:
-    return sha256_of(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
-
-
-def _git_name(content: Content) -> str:
-    """Git's own name for a file with this content."""
-    data = content.read_bytes() if isinstance(content, Path) else content
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()

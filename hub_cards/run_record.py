@@ -178,7 +178,13 @@ def with_evaluations(content: Mapping[str, Any], reports: Sequence[Mapping[str, 
     added = [_without_files(report) for report in reports]
     keys = {(entry.get("split"), entry.get("bboxes")) for entry in added}
     old = content.get("evaluations", [])
-    kept = [entry for entry in old if (entry.get("split"), entry.get("bboxes")) not in keys]
+    if not isinstance(old, list):
+        return dict(content)  # which `read_record` refuses
+    kept = [
+        entry
+        for entry in old
+        if not isinstance(entry, dict) or (entry.get("split"), entry.get("bboxes")) not in keys
+    ]
     return {**content, "evaluations": [*kept, *added]}
 
 
@@ -195,8 +201,13 @@ def _stage_problems(runs: Mapping[str, Any]) -> Iterator[str]:
         place = f"run {name!r}" if name else "the run"
         if not isinstance(run, dict):
             yield f"{place} is a {type(run).__name__}, want an object"
-        else:
-            yield from _wrong_entries(run, _STAGE, place)
+            continue
+        yield from _wrong_entries(run, _STAGE, place)
+        counts, versions = run.get("datasets"), run.get("versions") or {}
+        if isinstance(counts, dict) and not all(_is_count(n) for n in counts.values()):
+            yield f"{place} has something else than numbers of samples in 'datasets'"
+        if not isinstance(versions, dict):
+            yield f"{place} has a {type(versions).__name__} as 'versions'"
 
 
 def _evaluation_problems(evaluations: Sequence[Any], weights_sha256: str) -> Iterator[str]:
@@ -216,16 +227,32 @@ def _evaluation_problems(evaluations: Sequence[Any], weights_sha256: str) -> Ite
         if entry["n_images"] < 1 or entry["n_instances"] < 1:
             yield f"{place} was measured on nothing (n_images, n_instances)"
         for name, errors in {"errors": entry["errors"], **entry["per_keypoint"]}.items():
-            if not isinstance(errors, dict) or not {"n", "n_missing", "mean_distance", "median"} <= set(
-                errors
-            ):
+            if not isinstance(errors, dict) or not set(errors) >= _ERRORS:
                 yield f"{place} lacks n, n_missing, mean_distance or median of {name!r}"
+            elif not (_is_count(errors["n"]) and _is_count(errors["n_missing"])):
+                yield f"{place} has something else than counts as n or n_missing of {name!r}"
+            elif not (_is_figure(errors["mean_distance"]) and _is_figure(errors["median"])):
+                yield f"{place} has something else than numbers as mean_distance or median of {name!r}"
+        normalised = entry.get("normalised") or {}
+        if not isinstance(normalised, dict) or not _is_figure(normalised.get("mean")):
+            yield f"{place} has something else than a number as the mean of 'normalised'"
+        if not _is_figure(entry["precision"].get("ap")):
+            yield f"{place} has something else than a number as ap of 'precision'"
         found = _weights_of(entry)
         if found != weights_sha256:
             yield (
                 f"{place} was measured with weights {found[:12] or 'that it does not name'}, "
                 f"this model's are {weights_sha256[:12]}; evaluate it again"
             )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_figure(value: Any) -> bool:
+    """A number, or None where there was nothing to measure."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _weights_of(entry: Mapping[str, Any]) -> str:

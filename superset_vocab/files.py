@@ -6,6 +6,7 @@ when complete: a reader, or a later run that resumes, sees the old file or the w
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from superset_vocab.errors import InputError
+
+# It can only be read by setting it, which another thread that does the same, or makes a file meanwhile, must
+# not see: so once, here.
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
 
 
 def read_text(path: Path) -> str:
@@ -44,6 +50,19 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: is not JSON ({error}); was it copied completely?") from error
     except RecursionError as error:
         raise InputError(f"{path}: is nested too deeply to be a label file") from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def make_folder(folder: Path) -> Path:
@@ -80,7 +99,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 is for secrets; results are shared
+        temporary.chmod(0o666 & ~_UMASK)  # mkstemp's 0600 is for secrets; results are shared
         temporary.replace(path)
     finally:
         with suppress(FileNotFoundError):
@@ -105,17 +124,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.resolve().parent, prefix=f".{path.name}."))
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
+        temporary.chmod(0o777 & ~_UMASK)
         temporary.replace(path.resolve())  # over an empty folder this is one atomic step too
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _umask() -> int:
-    """The process's umask; it can only be read by setting it."""
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
 
 
 def write_json(path: Path, content: Any, *, indent: int | None = 1) -> None:

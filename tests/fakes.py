@@ -1,9 +1,11 @@
-"""Videos of bright squares, and a model that finds them: exact truth without any weights."""
+"""Videos of bright squares, a model that finds them (exact truth without any weights), and random poses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +14,17 @@ from superset_vocab import load_vocabulary
 from zoo.catalogue import ModelSpec, NetworkSpec, WeightsSpec
 from zoo.detectors import Detections
 from zoo.model import Model
+from zoo.results import Predictions
+
+ABOUT = """
+name = "m"
+vocabulary = "superanimal_topviewmouse"
+summary = "s"
+licence = "l"
+citation = "c"
+training_data = ["d"]
+"""
+"""What the .toml of a model called m has to say, whatever its networks are."""
 
 SPEC = ModelSpec(
     name="fake",
@@ -96,4 +109,28 @@ def fake_model() -> Model:
         detector_name="squares",
         bbox_threshold=0.5,
         weights={"pose": {"file": "none.safetensors", "sha256": "0" * 64}},
+    )
+
+
+def predictions_of(t: int, n: int, seed: int = 0, absent: float = 0.3) -> Predictions:
+    """Random poses with absent individuals."""
+    rng = np.random.default_rng(seed)
+    gone = rng.random((t, n)) < absent
+    values = {
+        "keypoints": rng.uniform(0, 640, (t, n, K, 2)),
+        "confidence": rng.random((t, n, K)),
+        "bbox_xywh": rng.uniform(1, 100, (t, n, 4)),
+        "bbox_confidence": rng.random((t, n)),
+    }
+    arrays: dict[str, Any] = {name: value.astype(np.float32) for name, value in values.items()}
+    for value in arrays.values():
+        value[gone] = np.nan
+    return Predictions(
+        **arrays,
+        frame_index=np.arange(t),
+        size_wh=np.tile((640, 480), (t, 1)),
+        vocabulary=load_vocabulary(SPEC.vocabulary),
+        individuals=tuple(f"animal{i}" for i in range(n)),
+        fps=Fraction(30000, 1001),
+        provenance={"model": "superanimal_topviewmouse", "variant": "compact", "operations": [{"name": "ä"}]},
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -72,11 +71,6 @@ def small_set(folder: Path, dataset: str, keypoints: tuple[str, ...], n: int = 2
         group, box = f"day{i}", np.array([[0.0, 0.0, 20.0, 10.0]])
         found.append(LabelRecord(path, (32, 24), dataset, group, xy, state, box, f"raw/{i}.png"))
     return LabelSet(keypoints, tuple(found), (Source(dataset, keypoints, f"licence of {dataset}"),))
-
-
-def without_operations(labels: LabelSet) -> LabelSet:
-    """The set without its history."""
-    return replace(labels, operations=())
 
 
 def make_video(path: Path, n_frames: int = 12) -> Path:

@@ -257,10 +257,11 @@ class _HubHandler(_Handler):
 
     _REPOSITORY = r"(?P<repository>(?:datasets/)?[^/]+/[^/]+)"
     API = r"/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)"
+    REVISION = r"(?P<revision>refs/pr/\d+|[^/]+)"
     routes = (
-        ("GET HEAD", rf"/{_REPOSITORY}/resolve/(?P<revision>[^/]+)/(?P<file>.+)", "resolve"),
-        ("GET", rf"{API}/revision/(?P<revision>[^/]+)", "info"),
-        ("GET", rf"{API}/tree/(?P<revision>[^/]+)", "tree"),
+        ("GET HEAD", rf"/{_REPOSITORY}/resolve/{REVISION}/(?P<file>.+)", "resolve"),
+        ("GET", rf"{API}/revision/{REVISION}", "info"),
+        ("GET", rf"{API}/tree/{REVISION}", "tree"),
         ("GET", rf"{API}/refs", "refs"),
         ("GET", API, "info"),
         ("GET", r"/api/models", "search"),
@@ -308,6 +309,8 @@ class _HubHandler(_Handler):
         if held is not None:
             found: dict[str, list[dict[str, str]]] = {"branches": [], "converts": [], "tags": []}
             for ref, commit in held.refs.items():
+                if ref.startswith("refs/pr/"):
+                    continue
                 group, place = ("tags", "tags") if ref in held.tags else ("branches", "heads")
                 found[group].append({"name": ref, "ref": f"refs/{place}/{ref}", "targetCommit": commit})
             self.answer(200, json_body=found)

@@ -6,8 +6,10 @@
 
 It speaks what `create_repo`, `create_commit` and `create_tag` use of the real Hub: repository creation, the
 check of a card's metadata, preupload, git-lfs's batch API with its basic transfer, verification, the commit
-as ndjson with a parent that must be the head, and tags that are never moved. Uploading with Xet, the client's
-default, is another protocol; the client is told to leave it with HF_HUB_DISABLE_XET, as its manual says.
+as ndjson with a parent that must be the head, and tags that are never moved. Who may not write to a
+repository may open a pull request: a commit with create_pr, which makes the branch refs/pr/N. Uploading with
+Xet, the client's default, is another protocol; the client is told to leave it with HF_HUB_DISABLE_XET, as its
+manual says.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from loopback_hub import (
@@ -42,6 +45,17 @@ _TASKS = {"keypoint-detection", "object-detection", "image-classification"}
 
 
 @dataclass
+class PullRequest:
+    """A pull request: the branch refs/pr/`number`, and what is said of it."""
+
+    number: int
+    title: str
+    description: str
+    author: str
+    status: str = "open"
+
+
+@dataclass
 class UploadSwitches:
     """How writing goes wrong.
 
@@ -51,12 +65,16 @@ class UploadSwitches:
         full: There is no room in the account.
         before_commit: Called before each commit is looked at: what another writer does meanwhile.
         commit_statuses: Of each of the next commits instead of taking it, e.g. 500.
+        no_pull_requests: Nobody wants any.
+        lose_answers: So many of the next commits are taken, but their answer is lost.
     """
 
     break_upload_after: list[int | None] = field(default_factory=list)
     full: bool = False
     before_commit: list[Callable[[], object]] = field(default_factory=list)
     commit_statuses: list[int] = field(default_factory=list)
+    no_pull_requests: bool = False
+    lose_answers: int = 0
 
 
 class UploadHub(LoopbackHub):
@@ -66,6 +84,7 @@ class UploadHub(LoopbackHub):
         accounts: Token -> the name whose repositories it may write; "" for a token that may only read.
         uploads: How writing goes wrong.
         received: (digest, number of bytes) of each upload to the storage, broken ones too.
+        pull_requests: Repository -> its pull requests.
     """
 
     def __init__(self, accounts: Mapping[str, str]) -> None:
@@ -73,7 +92,14 @@ class UploadHub(LoopbackHub):
         self.accounts = dict(accounts)
         self.uploads = UploadSwitches()
         self.received: list[tuple[str, int]] = []
+        self.pull_requests: dict[str, list[PullRequest]] = {}
         self.writing = threading.Lock()
+
+    def merge(self, repository: str, number: int) -> None:
+        """What the owner does who takes a pull request."""
+        held = self.repositories[repository]
+        held.refs["main"] = held.refs[f"refs/pr/{number}"]
+        self.pull_requests[repository][number - 1].status = "merged"
 
     def handlers(self) -> tuple[type[_Handler], type[_Handler]]:
         """What answers at the Hub's and at the storage's address."""
@@ -83,12 +109,14 @@ class UploadHub(LoopbackHub):
 class _WritableHub(_HubHandler):
     """The Hub proper, with writing."""
 
-    _API = _HubHandler.API
+    _API, _REVISION = _HubHandler.API, _HubHandler.REVISION
     routes = (
+        ("GET", r"/api/whoami-v2", "whoami"),
+        ("GET", rf"{_API}/discussions", "discussions"),
         ("POST", r"/api/repos/create", "create"),
         ("POST", r"/api/validate-yaml", "validate"),
-        ("POST", rf"{_API}/preupload/(?P<revision>[^/]+)", "preupload"),
-        ("POST", rf"{_API}/commit/(?P<revision>[^/]+)", "take_commit"),
+        ("POST", rf"{_API}/preupload/{_REVISION}", "preupload"),
+        ("POST", rf"{_API}/commit/{_REVISION}", "take_commit"),
         ("POST", rf"{_API}/tag/(?P<revision>[^/]+)", "tag"),
         ("POST", r"/(?P<repository>(?:datasets/)?[^/]+/[^/]+)\.git/info/lfs/objects/batch", "batch"),
         ("POST", r"/api/verify", "verify"),
@@ -111,8 +139,8 @@ class _WritableHub(_HubHandler):
     def _json(self) -> Any:
         return json.loads(self.body)
 
-    def _may_write(self, owner: str) -> bool:
-        """Whether the request's token may write there; refuses it if not."""
+    def _account(self) -> str | None:
+        """Whose the request's token is; None after the refusal has been sent."""
         said = self.headers.get("Authorization", "")
         name = self.hub.accounts.get(said.removeprefix("Bearer "))
         if name is None:
@@ -120,9 +148,61 @@ class _WritableHub(_HubHandler):
                 "Invalid credentials in Authorization header" if said else "Invalid username or password."
             )
             self._refuse(401, "", message)
-        elif name != owner:
+        return name
+
+    def _may_write(self, owner: str) -> bool:
+        """Whether the request's token may write there; refuses it if not."""
+        name = self._account()
+        if name not in (None, owner):
             self._refuse(403, "", f'You don\'t have the rights to write to the namespace "{owner}"')
         return name == owner
+
+    def _may_propose(self, repository: str, revision: str) -> bool:
+        """Whether the request's token may open a pull request there, or go on with that one."""
+        name = self._account()
+        if name is None:
+            return False
+        opened = {f"refs/pr/{p.number}": p.author for p in self.hub.pull_requests.get(repository, [])}
+        if self.hub.uploads.no_pull_requests and revision not in opened:
+            self._refuse(403, "", "Discussions are disabled for this repo")
+        elif not name or opened.get(revision, name) not in (name, repository.split("/")[-2]):
+            self._refuse(403, "", "Forbidden: you must use a write token to open or change a pull request")
+        else:
+            return True
+        return False
+
+    @property
+    def _query(self) -> dict[str, list[str]]:
+        return parse_qs(urlsplit(self.path).query)
+
+    def whoami(self) -> None:
+        """Whose token it is."""
+        if (name := self._account()) is not None:
+            self.answer(200, json_body={"type": "user", "name": name or "reader"})
+
+    def discussions(self, kind: str, name: str) -> None:
+        """Pull requests of a repository, the newest first; a page of two."""
+        key, asked = repository_key(kind, name), self._query
+        authors = asked.get("author", [])
+        found = [
+            one
+            for one in reversed(self.hub.pull_requests.get(key, []))
+            if one.author in authors or not authors
+        ]
+        start = 2 * int(asked["p"][0])
+        page = [
+            {
+                "num": one.number,
+                "title": one.title,
+                "status": one.status,
+                "author": {"name": one.author},
+                "isPullRequest": True,
+                "createdAt": "2026-11-24T15:00:00.000Z",
+                "repo": {"name": name, "type": kind.removesuffix("s")},
+            }
+            for one in found[start : start + 2]
+        ]
+        self.answer(200, json_body={"discussions": page, "count": len(found), "start": start})
 
     def create(self) -> None:
         """A new repository, with the one commit that the Hub itself makes."""
@@ -156,7 +236,7 @@ class _WritableHub(_HubHandler):
 
     def preupload(self, kind: str, name: str, revision: str) -> None:
         """Which files go to the storage, and what is there already under their names."""
-        held = self._writable(kind, name)
+        held = self._writable(kind, name, revision)
         if held is None:
             return
         files = held.commits[held.refs[revision]]
@@ -198,7 +278,7 @@ class _WritableHub(_HubHandler):
 
     def take_commit(self, kind: str, name: str, revision: str) -> None:
         """A commit in lines of JSON, on top of the parent that it names, which must be the head."""
-        held = self._writable(kind, name)
+        held = self._writable(kind, name, revision)
         if held is None:
             return
         lines = [json.loads(line) for line in self.body.splitlines()]
@@ -213,12 +293,29 @@ class _WritableHub(_HubHandler):
             if parent != head:
                 self._refuse(412, "", "A commit has happened since. Please refresh and try again.")
                 return
+            key, answer = repository_key(kind, name), {"success": True, "hookOutput": ""}
+            if "create_pr" in self._query:
+                revision = self._opened(key, head, lines[0]["value"])
+                answer["pullRequestUrl"] = f"{self.hub.endpoint}/{key}/discussions/{revision.split('/')[-1]}"
             changed, deleted = self._operations(lines[1:])
-            commit = self.hub.commit(repository_key(kind, name), changed, revision)
+            commit = self.hub.commit(key, changed, revision)
             for path in deleted:
                 held.commits[commit].pop(path)
-        url = f"{self.hub.endpoint}/{name}/commit/{commit}"
-        self.answer(200, json_body={"success": True, "commitOid": commit, "commitUrl": url, "hookOutput": ""})
+        if self.hub.uploads.lose_answers:
+            self.hub.uploads.lose_answers -= 1
+            self.close_connection = True
+            return
+        url = f"{self.hub.endpoint}/{key}/commit/{commit}"
+        self.answer(200, json_body={**answer, "commitOid": commit, "commitUrl": url})
+
+    def _opened(self, repository: str, parent: str, said: dict[str, str]) -> str:
+        """A new pull request; gives its branch."""
+        author = self.hub.accounts[self.headers["Authorization"].removeprefix("Bearer ")]
+        opened = self.hub.pull_requests.setdefault(repository, [])
+        opened.append(PullRequest(len(opened) + 1, said["summary"], said.get("description", ""), author))
+        revision = f"refs/pr/{len(opened)}"
+        self.hub.repositories[repository].refs[revision] = parent
+        return revision
 
     def _operations(self, lines: list[dict[str, Any]]) -> tuple[dict[str, bytes], list[str]]:
         """The files that a commit adds, and those that it deletes."""
@@ -247,10 +344,14 @@ class _WritableHub(_HubHandler):
             held.tags.add(tag)
         self.answer(200, json_body={})
 
-    def _writable(self, kind: str, name: str) -> Repository | None:
+    def _writable(self, kind: str, name: str, revision: str = "main") -> Repository | None:
         """The repository, if the token may write there; None after the refusal has been sent."""
-        held = self.hub.repositories.get(repository_key(kind, name))
-        if not self._may_write(name.split("/")[0]):
+        key = repository_key(kind, name)
+        held = self.hub.repositories.get(key)
+        if "create_pr" in self._query or revision.startswith("refs/pr/"):
+            if not self._may_propose(key, revision):
+                return None
+        elif not self._may_write(name.split("/")[0]):
             return None
         if held is None:
             self._refuse(404, "RepoNotFound", "Repository not found")

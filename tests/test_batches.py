@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from training_files import STILL
 
 from converters import convert_labels
 from converters.synthetic import LABS, synthesize
@@ -17,16 +18,6 @@ from training.recipe import Loss, Recipe, parse_recipe
 from zoo.networks import build
 
 VOCABULARY = load_vocabulary("superanimal_topviewmouse")
-STILL = """[augmentation]
-rotate = 0
-scale = [1.0, 1.0]
-shift = 0
-flip = 0
-light = 0
-blur = 0
-noise = 0
-occlude = 0
-"""
 
 
 def recipe(view: str = "crop", size: str = "[64, 64]", extra: str = STILL, stride: int = 2) -> Recipe:

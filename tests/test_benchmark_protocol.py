@@ -70,6 +70,10 @@ def test_the_papers_numbers_of_images(tmp_path: Path) -> None:
     by_way = {r.way: names(r.train) for r in runs if r.shuffle == 1 and r.fraction == 0.1}
     assert len({frozenset(found) for found in by_way.values()}) == 1  # all ways get the same images
     assert [names(t) for t, _ in splits] == [names(split(benchmark, tmp_path, s)[0]) for s in (1, 2, 3)]
+    few = list(plan(spec(superset(tmp_path / "few", 32)), [(splits[0][1], splits[0][1])]))
+    # 1, 5 and 10 % of six images are one image: one run, not three that overwrite each other
+    assert [(r.fraction, len(r.train)) for r in few if r.way == "replay"] == [(0.01, 1), (0.5, 3), (1.0, 6)]
+    assert len({r.folder for r in few}) == len(few)
     counts = [max(1, int(f * 1012 + 1e-9)) for f in (0.01, 0.05, 0.1, 0.5, 1)]
     assert counts == [10, 50, 101, 506, 1012]  # Fig. 1e
 
@@ -240,6 +244,7 @@ def test_a_benchmark_goes_on_where_it_was_stopped(rendered: Path, tmp_path: Path
 def test_command(rendered: Path, tmp_path: Path, capsys) -> None:
     changes = [f"data.source={json.dumps(str(rendered))}", 'data.map=""', "data.test_fraction=0.25"]
     changes += ["model.variant=compact", *FAST, 'protocol.ways=["naive"]', "protocol.shuffles=1"]
+    changes += ["protocol.fractions=[0.01, 0.1, 0.5, 1.0]"]  # of six images: the first two are one image
     command = [
         "benchmark",
         "dlc_openfield",
@@ -250,8 +255,10 @@ def test_command(rendered: Path, tmp_path: Path, capsys) -> None:
     assert main([*command, "--minutes", "1e-9"]) == 2  # nothing was begun in that time
     assert "no run of dlc_openfield is done yet" in capsys.readouterr().err
     assert main(command) == 0
-    assert "3 of 3 runs are done" in capsys.readouterr().out
+    assert "4 of 4 runs are done" in capsys.readouterr().out
     before = results_of(tmp_path)
+    assert main([*command, "--report-only", "--minutes", "9"]) == 2
+    assert "--minutes has no effect with --report-only" in capsys.readouterr().err
     assert main([*command, "--report-only"]) == 0
     assert results_of(tmp_path) == before
     assert main(["benchmark", "--list"]) == 0

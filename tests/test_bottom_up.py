@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_loading import Catalogue, models  # noqa: F401 - a fixture
+from fakes import ABOUT
 from torch import nn
 
 import zoo
@@ -65,14 +65,10 @@ def test_wrong_options_are_named() -> None:
         BottomUpPose(nn.Identity(), skeleton=BONES, size_wh=SIZE, stride=8, grouping={"radius": 2})
 
 
-SPEC = """
-name = "m"
+SPEC = (
+    ABOUT
+    + """
 variant = "bottom_up"
-vocabulary = "superanimal_topviewmouse"
-summary = "s"
-licence = "l"
-citation = "c"
-training_data = ["d"]
 [pose]
 network = "dlcrnet"
 weights = {{file = "b.safetensors", sha256 = "{sha256}"}}
@@ -86,13 +82,10 @@ size_wh = [96, 64]
 stride = 8
 grouping = {{keypoint_threshold = 0.0, limb_threshold = 0.0, limb_support = 0.0, min_keypoints = 1}}
 """
+)
 
 
-def test_a_published_bottom_up_model_runs(
-    models: Catalogue,  # noqa: F811
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_published_bottom_up_model_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     limbs = 2 * len(load_vocabulary("superanimal_topviewmouse").bones)
     outputs = {"heatmaps": 27, "locref": 54, "pafs": limbs}
@@ -100,9 +93,10 @@ def test_a_published_bottom_up_model_runs(
     for module in network.modules():
         if isinstance(module, nn.ConvTranspose2d):
             nn.init.normal_(module.weight, std=0.3)
-    digest = save_weights(tmp_path / "package" / "b.safetensors", {"pose": network})
+    digest = save_weights(tmp_path / "b.safetensors", {"pose": network})
     spec = parse_spec("b", SPEC.format(pafs=limbs, sha256=digest))
     assert spec.bottom_up
+    monkeypatch.setattr("zoo.catalogue._WEIGHTS", tmp_path)
     monkeypatch.setattr("zoo.catalogue.list_models", lambda: [spec])
     model = zoo.load("m", "bottom_up", device="cpu")
     clip = np.random.default_rng(0).integers(0, 255, (3, 60, 90, 3), dtype=np.uint8)

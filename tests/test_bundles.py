@@ -116,6 +116,15 @@ def test_a_bundle_from_the_download_to_a_superset_dataset(zenodo, tmp_path, capl
     assert len(zenodo.ranges) == 1  # the datasheet is not fetched
 
 
+def test_archives_whose_names_begin_alike_are_all_extracted(zenodo, tmp_path):
+    files = bundle_files()
+    test = {name: content for name, content in files.items() if "train" not in name}
+    train = {name: content for name, content in files.items() if "test" not in name}
+    zenodo.publish(BUNDLE.record, {"mouse.v1.test.zip": zipped(test), "mouse.v1.train.zip": zipped(train)})
+    assert len(fetch("topviewmouse-5k", tmp_path / "data")) == 5
+    assert len(list((tmp_path / "data" / "extracted").iterdir())) == 2
+
+
 def test_stated_source_datasets_are_taken_as_they_are(tmp_path):
     for name, content in bundle_files("MausHaus").items():
         written(tmp_path / name, content)

@@ -19,6 +19,9 @@ from fakes import SPEC, fake_model, moving_square, square_frame, write_video
 
 import zoo
 from app.cli import main
+from superset_vocab import InputError
+from zoo.detectors import Detections
+from zoo.given_boxes import CocoBoxes
 from zoo.video import VideoReader
 
 
@@ -65,6 +68,20 @@ def test_predict_a_video(run, tmp_path: Path) -> None:
     assert names(tmp_path) == ["mouse.mp4", "out"]
 
 
+def test_boxes_of_one_video_are_not_taken_for_another_s(run, tmp_path: Path, monkeypatch) -> None:
+    boxes = CocoBoxes(
+        "boxes.json", {0: Detections(np.array([[4, 4, 20, 20]], np.float32), np.ones(1, np.float32))}
+    )
+    monkeypatch.setattr(zoo, "load", lambda *_, **__: replace(fake_model(), detector=boxes))
+    videos = [write_video(tmp_path / name, moving_square(5)) for name in ("a.mp4", "b.mp4")]
+    options = ("--out", tmp_path / "out", "--no-video", "--quiet", "--format", "csv")
+    code, _, err = run("predict", *videos, *options)
+    assert code == 2
+    assert "boxes.json: its boxes are of the frames of one input, and 2 are given" in err[0]
+    assert not (tmp_path / "out").exists()
+    assert run("predict", videos[0], *options)[0] == 0
+
+
 def test_predict_shows_progress_on_stderr_only(run, tmp_path: Path) -> None:
     video = write_video(tmp_path / "mouse.mp4", moving_square(5))
     code, out, err = run("predict", video, "--out", tmp_path / "out", "--no-video", "--format", "csv")
@@ -73,6 +90,17 @@ def test_predict_shows_progress_on_stderr_only(run, tmp_path: Path) -> None:
     assert "5/5" in err[-1]
     assert "5/5" not in out
     assert names(tmp_path / "out") == ["mouse.fake_squares.csv", "mouse.fake_squares.provenance.json"]
+
+
+def test_images_as_nwb_are_refused_before_any_work(run, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), square_frame((5, 5)))
+    code, out, err = run("predict", tmp_path / "a.png", "--out", tmp_path / "out", "--format", "csv,nwb")
+    assert (code, out) == (2, "")
+    assert "a.png: NWB keeps poses by time, and images have none" in err[0]
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="images have none"):
+        fake_model().predict(tmp_path / "a.png").save(tmp_path / "out", "a", ["csv", "nwb"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_predict_a_folder_of_images(run, tmp_path: Path) -> None:
@@ -216,11 +244,17 @@ def test_interrupted_run(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
+    def keep(_: object) -> int:
+        raise KeyboardInterrupt("step 5 is kept")
+
     video = write_video(tmp_path / "a.mp4", moving_square(3))
     monkeypatch.setattr("zoo.drawing.write_labelled_video", interrupt)
     code, _, err = run("predict", video, "--out", tmp_path / "out", "--quiet")
     assert code == 130
-    assert "interrupted" in err[0]
+    assert err[0] == "zoo: interrupted; nothing unfinished was left behind"
+    monkeypatch.setattr("app.predict_command.run_predict", keep)
+    code, _, err = run("predict", video, "--out", tmp_path / "out", "--quiet")
+    assert (code, err) == (130, ["zoo: interrupted; step 5 is kept"])
 
 
 def test_missing_extra_says_what_to_install(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

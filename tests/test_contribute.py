@@ -279,6 +279,17 @@ def test_licences_are_read(run, tmp_path, text, licence):
     assert f"licence: {licence} (from LICENSE)" in printed
 
 
+def test_an_old_licence_is_no_obstacle(run, tmp_path):
+    """Latin-1, as licences with a copyright sign often are."""
+    source = make_source(tmp_path / "lab")
+    (tmp_path / "lab" / "LICENSE").write_bytes(
+        "MIT License\n\nCopyright \xa9 2011 M\xfcller".encode("latin-1")
+    )
+    _, printed, errors = run(*options(source, tmp_path / "out", *CONTACT))
+    assert "licence: MIT (from LICENSE)" in printed
+    assert "UTF-8" not in errors
+
+
 def test_mirrored_labels_are_not_converted_unseen(run, tmp_path):
     sided = {"left ear": 1, "right ear": 2, "left shoulder": 19, "right shoulder": 22}
     names = {"nose": 0, **sided, "left hip": 21, "right hip": 24, "tail base": 13}
@@ -318,6 +329,11 @@ def test_bad_images_refuse_or_are_left_out(run, tmp_path):
 def test_names_only_needs_no_model(run, tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "load", lambda *_, **__: pytest.fail("no model is wanted"))
     source, out = make_source(tmp_path / "lab"), tmp_path / "out"
+    for unwanted in (["--model", "m"], ["--variant", "compact", "--strict"]):
+        code, _, errors = run(*options(source, out, "--yes", "--names-only", *unwanted))
+        assert code == 2
+        assert f"{unwanted[0]}" in errors
+        assert "has no effect with --names-only" in errors
     code, printed, _ = run(*options(source, out, "--yes", "--names-only", *CONTACT))
     assert code == 0
     assert "warning: no image evidence" in printed

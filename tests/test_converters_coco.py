@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from foreign_files import COCO_NAMES, broken_coco, make_coco
 from hypothesis import given
 from hypothesis import strategies as st
-from label_sets import assert_same, label_sets, small_set, write_image
+from label_sets import assert_same, label_sets, small_set
 from pycocotools.coco import COCO
 
-from converters import load_superset, read_labels, write_superset
+from converters import load_superset, read_labels, validate, write_superset
 from converters.formats import coco
 from superset_vocab import InputError, KeypointMap, Visibility, load_vocabulary, project
 
 BIRD = load_vocabulary("superanimal_bird")
-NAMES = ("a", "b", "c")
-FOREIGN = {
-    "images": [
-        {"id": 7, "file_name": "x.png", "width": 32, "height": 24},
-        {"id": 3, "file_name": "y.png", "width": 32, "height": 24},
-    ],
-    "annotations": [
-        {"id": 1, "image_id": 7, "category_id": 2, "keypoints": [1, 2, 2, 0, 0, 0, 5.5, 6, 1],
-         "bbox": [0, 1, 8, 7], "num_keypoints": 2},
-        {"id": 2, "image_id": 7, "category_id": 2, "bbox": [2, 2, 3, 3]},
-    ],
-    "categories": [
-        {"id": 1, "name": "car"},
-        {"id": 2, "name": "mouse", "keypoints": list(NAMES), "skeleton": [[1, 2]]},
-    ],
-}  # fmt: skip
 
 
-def make_foreign(folder: Path, document: dict | None = None) -> Path:
-    """The foreign file with its images in images/."""
-    for i, name in enumerate(("x.png", "y.png")):
-        write_image(folder / "images" / name, seed=i)
-    (folder / "labels.json").write_text(json.dumps(document or FOREIGN))
-    return folder / "labels.json"
-
-
-@given(label_sets(NAMES, states=(-1, 0, 1, 2)), st.booleans())
+@given(label_sets(COCO_NAMES, states=(-1, 0, 1, 2)), st.booleans())
 def test_document_and_back_is_the_identity(labels, in_vocabulary):
     """Through JSON text: order, all four states, coordinates to the last bit, groups, sources."""
     if in_vocabulary:
@@ -63,13 +39,13 @@ def test_document_and_back_is_the_identity(labels, in_vocabulary):
 def _into_bird(labels):
     """Project a set without undefined keypoints; those become not annotated first."""
     records = tuple(replace(r, visibility=np.maximum(r.visibility, 0)) for r in labels.records)
-    targets = dict(zip(NAMES, ("left_eye", None, "bill"), strict=True))
+    targets = dict(zip(COCO_NAMES, ("left_eye", None, "bill"), strict=True))
     return project(replace(labels, records=records), KeypointMap("lab", BIRD, targets))
 
 
 def test_a_written_dataset_is_coco_that_pycocotools_reads(tmp_path, capsys):
-    keypoint_map = KeypointMap("lab", BIRD, dict(zip(NAMES, ("left_eye", None, "bill"), strict=True)))
-    written = write_superset(project(small_set(tmp_path, "lab", NAMES), keypoint_map), tmp_path / "out")
+    keypoint_map = KeypointMap("lab", BIRD, dict(zip(COCO_NAMES, ("left_eye", None, "bill"), strict=True)))
+    written = write_superset(project(small_set(tmp_path, "lab", COCO_NAMES), keypoint_map), tmp_path / "out")
     assert_same(load_superset(tmp_path / "out"), written)
     read = COCO(str(tmp_path / "out" / "annotations.json"))
     capsys.readouterr()
@@ -92,7 +68,7 @@ def test_a_written_dataset_is_coco_that_pycocotools_reads(tmp_path, capsys):
 
 
 def test_a_box_is_drawn_for_coco_but_not_read_back(tmp_path):
-    labels = small_set(tmp_path, "lab", NAMES, n=1)
+    labels = small_set(tmp_path, "lab", COCO_NAMES, n=1)
     record = replace(labels.records[0], bbox_xywh=np.full((1, 4), np.nan))
     document = coco.to_document(replace(labels, records=(record,)), ["a.png"])
     assert document["annotations"][0]["bbox"] == [0, 0.5, 2, 2]
@@ -101,22 +77,23 @@ def test_a_box_is_drawn_for_coco_but_not_read_back(tmp_path):
     assert np.isnan(back.records[0].bbox_xywh).all()
 
 
+def test_a_box_of_zeros_is_none(tmp_path):
+    """As annotation tools without boxes write them: no reason to refuse the keypoints."""
+    document = broken_coco(lambda d: d["annotations"][0].update(bbox=[0, 0, 0.0, 0]))
+    labels = read_labels(make_coco(tmp_path / "foreign", document))
+    assert np.isnan(labels.records[0].bbox_xywh[0]).all()
+    assert not validate(labels).errors
+
+
 def test_a_foreign_file(tmp_path):
-    labels = read_labels(make_foreign(tmp_path), dataset="theirs")
+    labels = read_labels(make_coco(tmp_path), dataset="theirs")
     first, second = labels.records
-    assert (labels.keypoints, labels.vocabulary) == (NAMES, None)
+    assert (labels.keypoints, labels.vocabulary) == (COCO_NAMES, None)
     assert (first.source_image, first.image) == ("x.png", tmp_path / "images" / "x.png")
     assert first.visibility.tolist() == [[2, 0, 1], [0, 0, 0]]
     np.testing.assert_array_equal(first.keypoints[0], [[1, 2], [np.nan, np.nan], [5.5, 6]])
     np.testing.assert_array_equal(first.bbox_xywh, [[0, 1, 8, 7], [2, 2, 3, 3]])
     assert (len(second), second.source_image, second.split_group) == (0, "y.png", "theirs")
-
-
-def broken(change) -> dict:
-    """The foreign document after a change in place."""
-    document = copy.deepcopy(FOREIGN)
-    change(document)
-    return document
 
 
 @pytest.mark.parametrize(
@@ -144,12 +121,12 @@ def broken(change) -> dict:
 )
 def test_a_broken_file_names_its_fault(tmp_path, change, message):
     with pytest.raises(InputError, match=message) as error:
-        read_labels(make_foreign(tmp_path, broken(change)))
+        read_labels(make_coco(tmp_path, broken_coco(change)))
     assert "labels.json" in str(error.value) or ".png" in str(error.value)
 
 
 def test_all_missing_images_are_listed(tmp_path):
-    file = make_foreign(tmp_path)
+    file = make_coco(tmp_path)
     for image in (tmp_path / "images").iterdir():
         image.unlink()
     with pytest.raises(InputError, match=r"(?s)2 problems.*x\.png.*y\.png"):
@@ -157,7 +134,7 @@ def test_all_missing_images_are_listed(tmp_path):
 
 
 def test_a_truncated_file(tmp_path):
-    file = make_foreign(tmp_path)
+    file = make_coco(tmp_path)
     file.write_text(file.read_text()[:50])
     with pytest.raises(InputError, match=r"labels\.json: is not JSON"):
         read_labels(file, format="coco")
@@ -165,11 +142,11 @@ def test_a_truncated_file(tmp_path):
 
 def test_a_foreign_file_is_no_superset_dataset(tmp_path):
     with pytest.raises(InputError, match="zoo convert"):
-        load_superset(make_foreign(tmp_path))
+        load_superset(make_coco(tmp_path))
 
 
 def test_a_superset_file_with_other_channels_is_refused(tmp_path):
-    labels = _into_bird(small_set(tmp_path, "lab", NAMES, n=1))
+    labels = _into_bird(small_set(tmp_path, "lab", COCO_NAMES, n=1))
     write_superset(labels, tmp_path / "out")
     file = tmp_path / "out/annotations.json"
     document = json.loads(file.read_text())
@@ -181,7 +158,7 @@ def test_a_superset_file_with_other_channels_is_refused(tmp_path):
 
 
 def test_names_that_flatten_to_the_same_stay_apart(tmp_path):
-    labels = small_set(tmp_path, "lab", NAMES, n=3)
+    labels = small_set(tmp_path, "lab", COCO_NAMES, n=3)
     names = ("a/b.png", "a__b.png", "A__b.png")
     records = tuple(replace(r, source_image=name) for r, name in zip(labels.records, names, strict=True))
     written = write_superset(replace(labels, records=records), tmp_path / "out")
@@ -191,8 +168,18 @@ def test_names_that_flatten_to_the_same_stay_apart(tmp_path):
         assert before.image.read_bytes() == after.image.read_bytes()
 
 
+def test_long_names_in_any_script_fit_the_disk(tmp_path):
+    """80 Chinese characters are 240 bytes, and a file name has 255 at most."""
+    labels = _into_bird(small_set(tmp_path / "raw", "lab", COCO_NAMES, n=2))
+    names = [f"labeled-data/{'实验' * 40}/{'影像' * 10}{i}.png" for i in range(2)]
+    records = [replace(r, source_image=name) for r, name in zip(labels.records, names, strict=True)]
+    written = write_superset(replace(labels, records=tuple(records)), tmp_path / "out")
+    assert [len(r.image.name.encode()) < 200 for r in written.records] == [True, True]
+    assert_same(load_superset(tmp_path / "out"), written)
+
+
 def test_four_states_survive_the_disk(tmp_path):
-    labels = small_set(tmp_path, "lab", NAMES, n=1)
+    labels = small_set(tmp_path, "lab", COCO_NAMES, n=1)
     state = np.array([[Visibility.UNDEFINED, Visibility.NOT_ANNOTATED, Visibility.OCCLUDED]], dtype=np.int8)
     xy = np.where(state[..., None] > 0, labels.records[0].keypoints, np.nan)
     record = replace(labels.records[0], visibility=state, keypoints=xy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -158,6 +159,19 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
         assert not list((tmp_path / "out").iterdir())
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "whole").read_text() == "whole"
+
+
+def test_written_files_have_the_usual_mode_and_the_umask_is_left_alone(tmp_path, monkeypatch):
+    """Setting it, only to read it, made files of other threads writable for everybody."""
+    (tmp_path / "plain").write_text("x")
+    monkeypatch.setattr(os, "umask", lambda _: pytest.fail("the umask was set"))
+    with atomic_path(tmp_path / "a.json") as path:
+        path.write_text("x")
+    with atomic_folder(tmp_path / "folder"):
+        pass
+    usual = (tmp_path / "plain").stat().st_mode & 0o777
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == usual
+    assert (tmp_path / "folder").stat().st_mode & 0o666 == usual
 
 
 def test_a_file_in_a_folder_that_is_not_there(tmp_path):

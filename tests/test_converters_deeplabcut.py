@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from data import need
+from foreign_files import BODYPARTS, edit, make_project
 from label_sets import assert_same, write_image
 
 from converters import convert, read_labels
@@ -18,41 +19,7 @@ from converters.formats.label_table import read_table
 from converters.formats.plain_pickle import plain_data
 from superset_vocab import InputError, Visibility
 
-BODYPARTS = ("snout", "leftear", "tail base")
 OPENFIELD = "openfield-Pranav-2018-10-30"
-
-
-def make_project(
-    folder: Path, *, levels: int = 3, videos: tuple[str, ...] = ("v1", "v2"), n_frames: int = 3
-) -> Path:
-    """A project of csv files: bodypart b of frame f at (10 b + f, 0.25 f), no leftear in frame 1."""
-    project = folder / "project"
-    for v, video in enumerate(videos):
-        lead = [""] * (levels - 1)
-        rows = [
-            ["scorer", *lead, *["Ann"] * 6],
-            ["bodyparts", *lead, *[name for name in BODYPARTS for _ in "xy"]],
-            ["coords", *lead, *["x", "y"] * 3],
-        ]
-        for f in range(n_frames):
-            write_image(project / "labeled-data" / video / f"img{f}.png", seed=10 * v + f)
-            names = ["labeled-data", video, f"img{f}.png"]
-            cells = [str(value) for b in range(3) for value in (10 * b + f, 0.25 * f)]
-            if f == 1:
-                cells[2:4] = ["", ""]
-            rows.append([*(names if levels == 3 else ["/".join(names)]), *cells])
-        table = project / "labeled-data" / video / "CollectedData_Ann.csv"
-        table.write_text("\n".join(",".join(row) for row in rows) + "\n")
-    listed = "".join(f"- {name}\n" for name in BODYPARTS)
-    (project / "config.yaml").write_text(f"scorer: Ann\nmultianimalproject: false\nbodyparts:\n{listed}")
-    return project
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    """Replace a text that must be there."""
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
 
 
 def to_h5(csv_file: Path, *, layout: str, levels: int) -> Path:

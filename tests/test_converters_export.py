@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from foreign_files import make_ap10k, make_project
 from label_sets import small_set
-from test_converters_deeplabcut import make_project
-from test_converters_public import make_ap10k
 
 from app.cli import main
+from app.export_command import with_validation
 from converters import convert_labels, load_superset, read_labels
+from superset_vocab import InputError
 
 NAMES = ("snout", "leftear", "rightear", "tailbase")
 
@@ -46,6 +48,23 @@ def test_a_superset_dataset_in_every_format(superset, tmp_path, capsys):
     provenance = json.loads((tmp_path / "yolo-pose/provenance.json").read_text())
     assert [done["name"] for done in provenance["operations"]] == ["project", "read", "split", "export"]
     assert provenance["operations"][2] == {"name": "split", "method": "hold_out", "validation": 0.3}
+
+
+def test_the_test_part_is_not_dealt_out_for_validation(tmp_path):
+    """Training on what a dataset's authors test on makes every later figure worthless."""
+    labels = small_set(tmp_path / "raw", "lab", NAMES, n=12)
+    parts = ["test", "val", "test", *["train"] * 9]
+    groups = ["a", "b", "c", "c", *map(str, range(8))]  # one image to train on is of a group to test on
+    records = [
+        replace(record, source_split=part, split_group=group)
+        for record, part, group in zip(labels.records, parts, groups, strict=True)
+    ]
+    split = with_validation(replace(labels, records=tuple(records)), 0.3)
+    found = [record.source_split for record in split.records]
+    assert [i for i, part in enumerate(found) if part == "test"] == [0, 2, 3]
+    assert set(found) == {"train", "val", "test"}
+    with pytest.raises(InputError, match="all images are of the source's test part"):
+        with_validation(replace(labels, records=tuple(records[:1])), 0.3)
 
 
 def test_a_foreign_source_needs_no_superset(tmp_path, capsys):

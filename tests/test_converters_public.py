@@ -3,62 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from data import need
+from foreign_files import AP10K, make_ap10k, make_lightning_pose, make_stanford
 from label_sets import write_image
 
 from converters import convert, detect_format, load_superset, read_labels
 from converters.formats.image_lookup import folders_of
 from converters.formats.stanford_extra import KEYPOINTS
 from superset_vocab import InputError, load_map
-
-AP10K = [
-    "left_eye", "right_eye", "nose", "neck", "root_of_tail", "left_shoulder", "left_elbow", "left_front_paw",
-    "right_shoulder", "right_elbow", "right_front_paw", "left_hip", "left_knee", "left_back_paw", "right_hip",
-    "right_knee", "right_back_paw",
-]  # fmt: skip
-
-
-def make_ap10k(folder: Path) -> Path:
-    """Two splits of four images: two species, ids with gaps, a licence, files for train, val and test."""
-    numbers = (102, 7, 55, 9001)
-    for i in numbers:
-        write_image(folder / "data" / f"{i:012d}.jpg", seed=i)
-    for split, parts in (
-        (1, (numbers[:2], numbers[2:3], numbers[3:])),
-        (2, (numbers[2:], numbers[:1], numbers[1:2])),
-    ):
-        for part, ids in zip(("train", "val", "test"), parts, strict=True):
-            images = [
-                {
-                    "license": 1,
-                    "id": i,
-                    "file_name": f"{i:012d}.jpg",
-                    "width": 32,
-                    "height": 24,
-                    "background": 5,
-                }
-                for i in ids
-            ]
-            annotations = [
-                {"id": i + 3, "image_id": i, "category_id": 1 + i % 2, "bbox": [0, 0, 20, 24], "area": 480,
-                 "iscrowd": 0, "num_keypoints": 17,
-                 "keypoints": [v for k in range(17) for v in (k, i % 24, 2)]}
-                for i in ids
-            ]  # fmt: skip
-            categories = [
-                {"id": i, "name": name, "supercategory": "x", "keypoints": AP10K, "skeleton": [[1, 2]]}
-                for i, name in ((1, "antelope"), (2, "dog"))
-            ]
-            path = folder / "annotations" / f"ap10k-{part}-split{split}.json"
-            path.parent.mkdir(exist_ok=True)
-            document = {"info": {}, "licenses": [{"id": 1, "name": "The MIT License"}], "images": images}
-            path.write_text(json.dumps({**document, "annotations": annotations, "categories": categories}))
-    (folder / "annotations" / "ap10k-train-split1-dog.json").write_text("{}")
-    return folder
 
 
 def test_ap10k_by_its_official_split(tmp_path):
@@ -105,6 +60,18 @@ def test_an_image_in_two_parts_is_refused(tmp_path):
     path.write_text((folder / "annotations" / "ap10k-val-split1.json").read_text())
     with pytest.raises(InputError, match=r"ap10k: .*000000000055\.jpg is in val and test"):
         read_labels(folder)
+
+
+def test_two_datasets_in_one_folder_are_not_taken_for_one(tmp_path):
+    folder = make_ap10k(tmp_path / "ap10k") / "annotations"
+    for part in ("train", "val"):
+        text = (folder / f"ap10k-{part}-split1.json").read_text()
+        (folder / f"zebra-{part}-split1.json").write_text(text)
+    with pytest.raises(
+        InputError, match=r"several files for a part; (?s:.*)zebra-train-split1\.json is in the"
+    ):
+        read_labels(folder.parent)
+    assert len(read_labels(folder.parent, options={"split": 2})) == 4
 
 
 def test_apt36k_names_lead_to_another_machine(tmp_path):
@@ -178,26 +145,6 @@ def test_the_folder_of_a_name_below_what_is_shared():
     assert folders_of(["a/b/1.png", "a/2.png"]) == ["a/b", "a"]
 
 
-def make_stanford(folder: Path) -> Path:
-    """Two photographs; the lists of texts that some copies of the file have; official parts."""
-    dogs = []
-    for i, name in enumerate(("n02085620-Chihuahua/n1.jpg", "n02085782-Japanese_spaniel/n2.jpg")):
-        write_image(folder / "Images" / name, seed=i)
-        joints = [[k + 0.5, i, float(k % 3 > 0)] for k in range(24)]
-        entry = {
-            "img_path": name,
-            "img_width": 32,
-            "img_height": 24,
-            "img_bbox": [0, 0, 24, 10],
-            "seg": {"counts": ""},
-        }
-        dogs.append({**entry, "joints": json.dumps(joints) if i else joints, "is_multiple_dogs": False})
-    (folder / "StanfordExtra_v12.json").write_text(json.dumps(dogs))
-    np.save(folder / "train_stanford_StanfordExtra_v12.npy", np.array([1]))
-    np.save(folder / "test_stanford_StanfordExtra_v12.npy", np.array([0]))
-    return folder
-
-
 def test_stanford_extra(tmp_path):
     folder = make_stanford(tmp_path / "se")
     assert detect_format(folder).name == "stanford-extra"
@@ -226,20 +173,6 @@ def test_stanford_parts_of_another_version_are_refused(tmp_path):
         InputError, match=r"(?s)row 1 is in train and val.*does not hold numbers of the 2 rows"
     ):
         read_labels(folder)
-
-
-def make_lightning_pose(folder: Path, views: tuple[str, ...]) -> Path:
-    """A project with a csv for each view, "" for the only one; two sessions of two frames."""
-    for v, view in enumerate(views):
-        end = f"_{view}" if view else ""
-        rows = ["scorer,rick,rick,rick,rick", "bodyparts,paw,paw,nose,nose", "coords,x,y,x,y"]
-        for s in range(2):
-            for f in range(2):
-                name = f"labeled-data/session{s}{end}/img{f}.png"
-                write_image(folder / name, seed=100 * v + 10 * s + f)
-                rows.append(f"{name},{f}.5,{s},,")
-        (folder / f"CollectedData{end}.csv").write_text("\n".join(rows))
-    return folder
 
 
 def test_lightning_pose_with_one_and_with_two_cameras(tmp_path):

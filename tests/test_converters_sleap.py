@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from label_sets import make_video
 
-from converters import convert, read_labels
+from app.cli import main
+from converters import convert, load_superset, read_labels
 from superset_vocab import InputError
 
 sleap_io = pytest.importorskip("sleap_io", reason="needs the extra [sleap]")
@@ -77,6 +78,30 @@ def test_a_project_whose_video_was_moved(project, tmp_path):
         read_labels(project, frames=tmp_path / "frames")
     for option in (moved, str(moved.parent)):
         check_user_labels(read_labels(project, frames=tmp_path / "frames", options={"video": option}))
+
+
+@pytest.mark.parametrize("embed", [False, True])
+def test_a_video_that_is_listed_twice_is_one_split_group(tmp_path, embed):
+    """As in merged projects: a split must not put frames of one film on both sides."""
+    film, other = make_video(tmp_path / "v.mp4"), make_video(tmp_path / "day2" / "v.mp4")
+    videos = [sleap_io.load_video(str(path)) for path in (film, film, other)]
+    skeleton = sleap_io.Skeleton(list(NODES))
+    frames = [
+        sleap_io.LabeledFrame(
+            video=video, frame_idx=i, instances=[sleap_io.Instance.from_numpy(POINTS, skeleton=skeleton)]
+        )
+        for i, video in enumerate(videos)
+    ]
+    name = "p.pkg.slp" if embed else "p.slp"
+    sleap_io.save_slp(
+        sleap_io.Labels(frames, videos=videos), str(tmp_path / name), embed=embed, verbose=False
+    )
+    labels = read_labels(tmp_path / name, frames=tmp_path / "frames")
+    assert [record.split_group for record in labels.records] == ["v", "v", "v__2"]
+    assert [record.source_image for record in labels.records] == [
+        "v/img000000.png", "v/img000001.png", "v__2/img000002.png"
+    ]  # fmt: skip
+    assert len({record.image for record in labels.records if record.image.is_file()}) == 3
 
 
 def test_a_package_needs_no_video(tmp_path):
@@ -155,6 +180,37 @@ def test_converting_leaves_the_frames_in_the_dataset_only(project, tmp_path):
     written = convert(project, str(tmp_path / "m.toml"), tmp_path / "new" / "out")
     assert [r.image.name for r in written.records] == ["m__v__img000005.png", "m__v__img000009.png"]
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["out"]
+
+
+def test_commands_take_projects_whose_images_are_in_videos(project, tmp_path, capsys):
+    """They need a place for the frames, and the way to a video that was moved."""
+    films = tmp_path / "films"
+    films.mkdir()
+    (tmp_path / "v.mp4").rename(films / "v.mp4")
+    keypoint_map = tmp_path / "map.toml"
+    keypoint_map.write_text(
+        'dataset = "lab"\nvocabulary = "superanimal_topviewmouse"\n'
+        '[map]\nnose = "nose"\near = "left_ear"\ntail = "tail_base"\n'
+    )
+    moved = ["--option", f"video={films}"]
+    names = ["--names-only", "--quiet"]
+    fast = [f"--set=schedule.{change}" for change in ("iterations=2", "batch_size=2", "warmup=0")]
+    commands = [
+        ["match", project, "--out", tmp_path / "m", *names],
+        ["contribute", project, "--vocabulary", "superanimal_topviewmouse", "--out", tmp_path / "c", *names,
+         "--map", keypoint_map, "--contact", "A <a@b.c>"],
+        ["finetune", project, "--variant", "compact", "--out", tmp_path / "f", "--map", keypoint_map,
+         "--method", "naive", *fast],
+    ]  # fmt: skip
+    for command in commands:
+        arguments = [str(argument) for argument in command]
+        assert main(arguments) == 2
+        assert "--option video=PATH" in capsys.readouterr().err
+        assert main([*arguments, *moved]) == 0, capsys.readouterr().err
+    assert (tmp_path / "m" / "keypoint_map.toml").is_file()
+    assert len(load_superset(tmp_path / "c" / "dataset")) == 2
+    assert (tmp_path / "f" / "model.toml").is_file()
+    assert not [path for path in tmp_path.iterdir() if "frames" in path.name]
 
 
 def test_registering_the_format_does_not_import_sleap_io():

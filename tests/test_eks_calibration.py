@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 from data import need
+from eks_ensembles import calibrated_views, three_cameras
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_eks_dense import calibrated_views, three_cameras
 
 from adaptation.eks import Camera, read_calibration, smooth_calibrated, triangulate
 from superset_vocab import InputError

@@ -6,7 +6,15 @@ import re
 
 import numpy as np
 import pytest
-from test_eks_dense import SIDES, an_ensemble, calibrated_views, some_views
+from eks_ensembles import (
+    a_pupil,
+    a_track,
+    an_ensemble,
+    calibrated_views,
+    mirrored,
+    some_views,
+    synchronous_views,
+)
 
 from adaptation.eks import (
     Ensemble,
@@ -23,37 +31,6 @@ from adaptation.eks import (
     synchronised,
 )
 from superset_vocab import InputError
-
-
-def a_track(n_frames, n_keypoints=2, members=3, seed=0):
-    rng = np.random.default_rng(seed)
-    track = np.cumsum(rng.normal(size=(n_frames, n_keypoints, 2)), axis=0) + 100
-    return an_ensemble(track, rng, members=members, missing=0)
-
-
-def a_pupil(n_frames, seed=0):
-    rng = np.random.default_rng(seed)
-    d = 20 + np.cumsum(rng.normal(size=n_frames)) * 0.3
-    x, y = 60 + rng.normal(size=n_frames), 40 + rng.normal(size=n_frames)
-    corners = np.stack([[x, y - d / 2], [x + d / 2, y], [x, y + d / 2], [x - d / 2, y]]).transpose(2, 0, 1)
-    return an_ensemble(corners, rng, SIDES, missing=0)
-
-
-def synchronous_views(n_frames, seed=0, n_views=2):
-    rng = np.random.default_rng(seed)
-    track = np.cumsum(rng.normal(size=(n_frames, 2, 3)), axis=0) * 3
-    return [
-        an_ensemble(track @ rng.normal(size=(3, 2)) + 50, rng, view=f"cam{v}", missing=0)
-        for v in range(n_views)
-    ]
-
-
-def mirrored(views):
-    return Ensemble(
-        np.concatenate([view.keypoints for view in views], 2),
-        np.concatenate([view.confidence for view in views], 2),
-        tuple(f"{name}_{view.view}" for view in views for name in view.names),
-    )
 
 
 def every_model(n_frames, change=lambda ensemble: ensemble):
@@ -293,3 +270,18 @@ def test_canonical_correlation_of_a_point_that_never_moves_is_none():
     for found in canonical_correlation(first, second):
         assert np.isfinite(found.directions).all()
         assert 0 <= found.correlation <= 1
+
+
+def test_the_noise_of_one_network_is_a_guess_that_variance_floor_corrects():
+    """The likeliest s takes noise beyond the guess for movement; docs/smoothing.md has these figures."""
+    rng = np.random.default_rng(0)
+    truth = 100 + np.cumsum(rng.normal(0, 0.2, (3000, 2, 2)), axis=0)
+    seen = truth + rng.normal(0, 8, truth.shape)
+    ensemble = Ensemble(seen[None], np.full((1, 3000, 2), 0.9), ("a", "b"))
+
+    def error(floor: float) -> float:
+        smoothed = smooth_singlecam(ensemble, options=SmoothingOptions(variance_floor=floor))
+        return float(np.linalg.norm(smoothed.keypoints - truth, axis=-1).mean())
+
+    assert error(1e-12) > 9
+    assert error(64.0) < 1.5

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from data import need
+from eks_ensembles import a_track, synchronous_views
 from scipy.optimize import minimize_scalar
-from test_eks_degenerate import a_track, synchronous_views
 
 from adaptation.eks import (
     Ensemble,
@@ -201,7 +201,6 @@ def test_importing_is_light():
         "names = [getattr(eks, name) for name in eks.__all__]\n"
         "heavy = [m for m in ('torch', 'numba', 'cv2') if m in sys.modules]\n"
         "assert not heavy and all(names), heavy\n"
-        "assert set(dir(eks)) == set(eks.__all__)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 

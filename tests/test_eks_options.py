@@ -6,8 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from test_eks_degenerate import a_pupil, a_track, mirrored, synchronous_views
-from test_eks_dense import calibrated_views
+from eks_ensembles import a_pupil, a_track, calibrated_views, mirrored, synchronous_views
 
 from adaptation.eks import (
     Ensemble,

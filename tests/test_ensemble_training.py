@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_from_recipe import write_labels
+from training_files import ONE_DATASET, write_labels
 
 import training.from_recipe
 from app.cli import main
@@ -16,24 +16,16 @@ from superset_vocab import InputError
 from training.ensemble import VARIES, member_recipes, train_ensemble
 from training.recipe import load_recipe
 
-RECIPE = """
-[network]
-name = "compact_unet"
-options = {outputs = {heatmaps = "K"}, widths = [8, 8]}
-[data]
-sources = [{path = "$POSE_DATA/one"}]
-[batch]
-input_size = [32, 32]
-stride = 2
-grey = true
+RECIPE = (
+    ONE_DATASET
+    + """
+seed = 3
 [schedule]
 iterations = 2
 batch_size = 4
 lr = 1e-12
-[run]
-workers = 0
-seed = 3
 """
+)
 
 
 @pytest.fixture

@@ -191,6 +191,21 @@ def test_false_alarm_in_an_empty_image_costs_precision():
     assert report.n_extra == 1
 
 
+def test_finding_an_animal_whose_keypoints_nobody_annotated_is_no_mistake():
+    """COCO's rule for instances with only a box, whatever the pose lacks; far from it a pose is a mistake."""
+    half = ANIMAL.copy()
+    half[2:] = np.nan
+    labels = label_set(record(ANIMAL), record(np.full((4, 2), np.nan), box=[0, 0, 20, 40]))
+
+    def precision(second: np.ndarray) -> float:
+        frames = predictions([ANIMAL], [second], confidence=[[0.5], [0.9]])
+        return evaluate_predictions(frames, labels, split="t").precision.ap
+
+    assert precision(ANIMAL) == pytest.approx(1.0)
+    assert precision(half) == pytest.approx(1.0)
+    assert precision(half + 90) == pytest.approx(0.5)
+
+
 def test_only_some_keypoints():
     wrong = ANIMAL.copy()
     wrong[3] += [30, 40]

@@ -4,53 +4,35 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from data import need
+from fakes import K, predictions_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from converters.formats.label_table import read_table
 from superset_vocab import InputError, load_vocabulary
 from zoo.exports import coco_results, dlc_table, read_h5_provenance, write_coco, write_dlc_csv, write_dlc_h5
 from zoo.results import Predictions
 
 VOCABULARY = load_vocabulary("superanimal_topviewmouse")
-K = len(VOCABULARY)
-
-
-def predictions_of(t: int, n: int, seed: int = 0, absent: float = 0.3) -> Predictions:
-    """Random poses with absent individuals."""
-    rng = np.random.default_rng(seed)
-    gone = rng.random((t, n)) < absent
-    values = {
-        "keypoints": rng.uniform(0, 640, (t, n, K, 2)),
-        "confidence": rng.random((t, n, K)),
-        "bbox_xywh": rng.uniform(1, 100, (t, n, 4)),
-        "bbox_confidence": rng.random((t, n)),
-    }
-    arrays: dict[str, Any] = {name: value.astype(np.float32) for name, value in values.items()}
-    for value in arrays.values():
-        value[gone] = np.nan
-    return Predictions(
-        **arrays,
-        frame_index=np.arange(t),
-        size_wh=np.tile((640, 480), (t, 1)),
-        vocabulary=VOCABULARY,
-        individuals=tuple(f"animal{i}" for i in range(n)),
-        fps=Fraction(30000, 1001),
-        provenance={"model": "superanimal_topviewmouse", "variant": "compact", "operations": [{"name": "ä"}]},
-    )
 
 
 def values_of(predictions: Predictions) -> np.ndarray:
     """(T, N * K * 3) float32."""
     values = np.concatenate([predictions.keypoints, predictions.confidence[..., None]], -1)
     return values.reshape(len(predictions), -1)
+
+
+def layout_version(path: Path) -> str:
+    """What pandas 1 and 2 go by when they open a store; pandas 3 does not write it."""
+    with h5py.File(path) as file:
+        return file["df_with_missing"].attrs["pandas_version"].decode()
 
 
 @pytest.mark.parametrize("n", [1, 2, 10])
@@ -72,6 +54,22 @@ def test_h5_opens_without_a_key_and_has_every_value(tmp_path: Path, n: int) -> N
     with pd.HDFStore(path, "r") as store:
         assert store.keys() == ["/df_with_missing"]
         assert store.get_storer("df_with_missing").is_table  # type: ignore[union-attr]
+    assert layout_version(path) == "0.15.2"
+
+
+def test_a_herd_fits_an_h5(tmp_path: Path) -> None:
+    """HDF5 has 64 KiB for the names of columns; 45 animals of 27 keypoints have more."""
+    predictions = predictions_of(1030, 45)
+    (path, _) = predictions.save(tmp_path, "herd", ["h5"])
+    table = pd.read_hdf(path)
+    assert list(table.columns.names) == ["scorer", "individuals", "bodyparts", "coords"]
+    assert list(table.index) == list(range(1030))
+    np.testing.assert_array_equal(table.to_numpy().astype(np.float32), values_of(predictions))
+    assert read_h5_provenance(path) == predictions.provenance
+    assert layout_version(path) == "0.15.2"
+    ours = read_table(path)
+    assert ours.columns == tuple(map(tuple, table.columns))
+    np.testing.assert_array_equal(ours.values, table.to_numpy())
 
 
 def test_h5_carries_its_provenance(tmp_path: Path) -> None:
@@ -80,6 +78,19 @@ def test_h5_carries_its_provenance(tmp_path: Path) -> None:
     assert read_h5_provenance(tmp_path / "a.h5") == predictions.provenance
     with pytest.raises(InputError, match="no table with provenance"):
         read_h5_provenance(need("trajectories") / "m3v1_three_networks" / OPENFIELD_H5)
+
+
+def test_provenance_of_a_stranger_runs_nothing(tmp_path: Path) -> None:
+    """PyTables unpickles attributes."""
+    mark = tmp_path / "ran"
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        group = file.create_group("df_with_missing")
+        group.attrs["provenance"] = np.bytes_(
+            f"cpathlib\nPath.touch\n(cpathlib\nPath\n(V{mark}\ntRtR.".encode()
+        )
+    with pytest.raises(InputError, match=r"a\.h5: no table with provenance"):
+        read_h5_provenance(tmp_path / "a.h5")
+    assert not mark.exists()
 
 
 @given(n=st.integers(1, 3), t=st.integers(1, 5), seed=st.integers(0, 10**6))
@@ -112,6 +123,22 @@ def test_tables_are_laid_out_as_deeplabcut_lays_them_out(tmp_path: Path) -> None
         heads = [next(file).split(",")[0] for _ in range(5)]
     with (tmp_path / "a.csv").open() as file:
         assert [next(file).split(",")[0] for _ in range(5)] == heads
+
+
+@pytest.mark.parametrize(("n", "t"), [(1, 1100), (45, 8)])
+def test_images_are_called_by_their_names(tmp_path: Path, n: int, t: int) -> None:
+    """As in DeepLabCut's tables of images; the longest name comes late, and not all are ASCII."""
+    names = tuple(f"{'Mäuse/' * (i % 7)}img{i}.png" for i in range(t))
+    predictions = replace(predictions_of(t, n), images=names, fps=None)
+    predictions.save(tmp_path, "a", ["h5", "csv", "coco"])
+    from_h5 = pd.read_hdf(tmp_path / "a.h5")
+    from_csv = pd.read_csv(tmp_path / "a.csv", header=list(range(3 if n == 1 else 4)), index_col=0)
+    for table in (from_h5, from_csv):
+        assert tuple(table.index) == names
+        np.testing.assert_array_equal(table.to_numpy().astype(np.float32), values_of(predictions))
+    assert read_table(tmp_path / "a.h5").images == read_table(tmp_path / "a.csv").images == names
+    results = json.loads((tmp_path / "a.coco.json").read_text())
+    assert [r["file_name"] for r in results] == [names[r["image_id"]] for r in results]
 
 
 def test_coco_has_the_individuals_that_are_there() -> None:

@@ -143,6 +143,7 @@ def test_the_result_is_a_model_that_names_its_parent(
     assert record["replay"]["n_replayed"] > 0
     assert record["training"]["iterations"] == 4
     assert record["training"]["recipe"]["schedule"]["batch_norm"] == "fixed"
+    assert record["training"]["command"] == ""  # no single `zoo train` makes it again
     assert [op["name"] for op in record["operations"]][-2:] == ["project", "fine_tune"]
     assert (folder / "preview.png").stat().st_size > 1000
     assert "replay" in (folder / "README.md").read_text()
@@ -293,6 +294,26 @@ def test_a_finished_folder_is_loaded_or_refused(
     assert again.weights["pose"] == tuned["naive"].weights["pose"]
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"method": "naive"}, "it was made by another method"),
+        ({"labels": slice(4)}, "the labels, or the frames drawn from them, have changed"),
+        ({"replay": Replay(threshold=0.9)}, "memory replay was done in another way"),
+        ({"overrides": [*FAST, "schedule.lr=1e-5"]}, "schedule.lr was 0.001 and is now 1e-05"),
+    ],
+)
+def test_a_finished_model_is_not_taken_for_one_that_was_asked_for_otherwise(
+    model: zoo.Model, tuned: dict[str, zoo.Model], labels: LabelSet, change: dict, words: str
+) -> None:
+    """Its frames left over would be tested on, and they may be frames that it was trained on."""
+    folder = tuned["replay"].spec.pose.weights.folder
+    few = replace(labels, records=labels.records[change.pop("labels", slice(None))])
+    asked = {"method": "replay", "overrides": FAST, **change}
+    with pytest.raises(InputError, match=f"(?s)holds another model already.*{words}"):
+        fine_tune(model, few, folder, **asked, resume=True)
+
+
 KILLED = (
     "--set=schedule.iterations=12",
     "--set=schedule.batch_size=4",
@@ -351,11 +372,33 @@ def test_command_tests_on_the_frames_that_are_left(project: Path, tmp_path: Path
     assert content["forgetting"]["dropping_before"]["n_keypoints"] == 23
 
 
+def test_a_model_is_compared_with_another_one_of_the_same_name(
+    tuned: dict[str, zoo.Model], project: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """The published model with weights of one's own, against itself."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    own = tuned["naive"].spec.pose.weights.path
+    ask = ["evaluate", "superanimal_topviewmouse", str(project), "--variant", "compact", "--boxes", "labels"]
+    ask += ["--weights", str(own), "--against", "superanimal_topviewmouse", "--out", str(tmp_path)]
+    with pytest.warns(zoo.EmbeddedWeightsWarning):
+        assert main(ask) == 0
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    mine, published = (
+        one["provenance"]["weights"]["pose"]["sha256"] for one in (content, content["against"])
+    )
+    assert (mine, published) == (
+        tuned["naive"].weights["pose"]["sha256"],
+        find_model("superanimal_topviewmouse", "compact").pose.weights.sha256,
+    )
+    assert content["errors"] != content["against"]["errors"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--method", "naive", "--threshold", "0.5"], "--threshold has no effect"),
         (["--map", "dlc-openfield"], "is in a superset vocabulary already, --map has no effect"),
+        (["--dataset", "mine"], "already, --format and --dataset have no effect"),
         (["--frames", "100"], "100 frames asked for, and 8 are labelled"),
         (["--threshold", "2"], "threshold of memory replay is 2"),
     ],

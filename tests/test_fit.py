@@ -129,10 +129,12 @@ class Interrupted(TinyDataset):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_and_resumed_is_the_same_to_the_bit(straight: FitResult, tmp_path, number):
+def test_interrupted_and_resumed_is_the_same_to_the_bit(straight: FitResult, tmp_path, number, caplog):
     with pytest.raises((KeyboardInterrupt, SystemExit)) as ended:
         fit(tiny_network(), Interrupted(number), tiny_recipe(), tmp_path)
     assert isinstance(ended.value, KeyboardInterrupt if number == signal.SIGINT else SystemExit)
+    told = str(ended.value) if number == signal.SIGINT else caplog.text
+    assert "step 6 of 12 is kept, --resume goes on from it" in told
     if isinstance(ended.value, SystemExit):
         assert ended.value.code == 128 + signal.SIGTERM
     assert Checkpoint.load(tmp_path / "checkpoint.pt").iteration == 12  # the step was finished first
@@ -149,7 +151,7 @@ def test_finished_run_can_be_resumed_to_no_effect(straight: FitResult, tmp_path)
 
 def test_a_folder_with_a_run_is_not_overwritten(straight: FitResult, tmp_path):
     folder = straight.weights.parent
-    with pytest.raises(InputError, match="holds a run already"):
+    with pytest.raises(InputError, match=r"holds a run already .*; go on with it \(--resume\) or choose"):
         fit(tiny_network(), TinyDataset(), tiny_recipe(), folder)
     with pytest.raises(InputError, match=r"schedule.lr was 0.02 and is now 0.5"):
         fit(tiny_network(), TinyDataset(), tiny_recipe("schedule.lr=0.5"), folder, resume=True)

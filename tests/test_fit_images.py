@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from test_from_recipe import write_labels
+from training_files import ONE_DATASET, write_labels
 
 from converters import load_superset
 from superset_vocab import InputError
@@ -18,22 +18,14 @@ from training.from_recipe import train
 from training.images import ImageStore, read_image
 from training.recipe import load_recipe
 
-RECIPE = """
-[network]
-name = "compact_unet"
-options = {outputs = {heatmaps = "K"}, widths = [8, 8]}
-[data]
-sources = [{path = "$POSE_DATA/one"}]
-[batch]
-input_size = [32, 32]
-stride = 2
-grey = true
+RECIPE = (
+    ONE_DATASET
+    + """
 [schedule]
 iterations = 3
 batch_size = 4
-[run]
-workers = 0
 """
+)
 
 
 @pytest.fixture

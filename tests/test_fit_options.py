@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_fit import ROOT
 from tiny import TinyDataset, tiny_network, tiny_recipe
 from torch import nn
 
@@ -19,6 +18,8 @@ from app.cli import main
 from superset_vocab import InputError
 from training.checkpoints import Checkpoint, save_network
 from training.fit import fit
+
+ROOT = Path(__file__).parents[1]
 
 
 def fit_with_limit(out: Path, limit: int) -> subprocess.CompletedProcess:

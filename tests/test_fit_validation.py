@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_batches import STILL
 from torch import nn
+from training_files import STILL
 
 from converters import convert_labels, load_superset, write_superset
 from converters.synthetic import LABS, synthesize

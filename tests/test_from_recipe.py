@@ -7,15 +7,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_files import write_labels
 
 import zoo
-from converters import merge_to, write_superset
-from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, load_vocabulary
+from converters import load_superset, merge_to, write_superset
+from superset_vocab import InputError, LabelSet, Source, load_vocabulary
 from training.from_recipe import load_sources, train, validation_labels
 from training.initial_weights import load_encoder, start_from
 from training.recipe import load_recipe
@@ -43,24 +42,6 @@ workers = 0
 """
 
 
-def write_labels(folder: Path, dataset: str, groups: list[str]) -> None:
-    """Grey noise with one mouse each: two defined keypoints, the others undefined."""
-    rng = np.random.default_rng(list(dataset.encode()))
-    records = []
-    for number, group in enumerate(groups):
-        image = folder / f"{dataset}{number}.png"
-        cv2.imwrite(str(image), rng.integers(0, 255, (60, 80, 3), dtype=np.uint8))
-        points = np.full((1, len(VOCABULARY), 2), np.nan)
-        points[0, :2] = rng.uniform(15, 45, (2, 2))
-        visibility = np.full((1, len(VOCABULARY)), Visibility.UNDEFINED, np.int8)
-        visibility[0, :2] = Visibility.VISIBLE
-        records.append(
-            LabelRecord(image, (80, 60), dataset, group, points, visibility, np.full((1, 4), np.nan))
-        )
-    sources = (Source(dataset, VOCABULARY.keypoints[:2]),)
-    write_superset(LabelSet(VOCABULARY.keypoints, tuple(records), sources, VOCABULARY.name), folder / dataset)
-
-
 @pytest.fixture
 def recipe_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_labels(tmp_path, "one", ["day1", "day1", "day2"])
@@ -77,6 +58,7 @@ def test_train_from_a_recipe_file(recipe_file, tmp_path):
     assert record["datasets"] == {"one": 2, "two": 2}
     assert record["recipe"]["schedule"]["lr"] == 1e-4
     assert len(record["data_sha256"]) == 64
+    assert record["command"] == "zoo train recipe.toml --out NEW_FOLDER"
     again = train(tmp_path / "run" / "recipe.toml", tmp_path / "again")  # the folder makes itself again
     first, second = load_file(result.weights), load_file(again.weights)
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -89,6 +71,36 @@ def test_sources_bring_their_groups_and_weights(recipe_file):
     assert [(r.dataset, r.split_group) for r in labels.records] == [
         ("one", "day1"), ("one", "day1"), ("two", "day1"), ("two", "day2"),
     ]  # fmt: skip
+
+
+def test_what_validation_measures_on_is_not_trained_on(recipe_file, tmp_path, caplog):
+    """Under whatever name: the best weights would be those that know it by heart."""
+    write_labels(tmp_path, "three", ["day1"])
+    shutil.copy(tmp_path / "one0.png", tmp_path / "three0.png")
+    labels = replace(load_superset(tmp_path / "three"), records=())
+    first = load_superset(tmp_path / "one").records[0]
+    copied = replace(first, image=tmp_path / "three0.png", dataset="three")
+    write_superset(replace(labels, records=(copied,)), tmp_path / "copied")
+    recipe = load_recipe(recipe_file, ["validation.sources=[{path='$POSE_DATA/copied'}]"])
+    trained, _ = load_sources(recipe)
+    assert [(r.dataset, r.split_group) for r in trained.records] == [
+        ("one", "day1"), ("two", "day1"), ("two", "day2"),
+    ]  # fmt: skip
+    assert "are copies of images held out" in caplog.text
+    same = ["data.sources=[{path='$POSE_DATA/one'}]", "validation.sources=[{path='$POSE_DATA/one'}]"]
+    with pytest.raises(InputError, match="every training image is held out or measured on"):
+        train(recipe_file, tmp_path / "run", overrides=same)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_that_has_nothing_new_has_no_weight(recipe_file, tmp_path):
+    """All its images are in an earlier source; the sampler refused a weight without samples."""
+    copies = [replace(r, dataset="again") for r in load_superset(tmp_path / "two").records]
+    source = (Source("again", VOCABULARY.keypoints[:2]),)
+    write_superset(LabelSet(VOCABULARY.keypoints, tuple(copies), source, VOCABULARY.name), tmp_path / "again")
+    sources = "data.sources=[{path='$POSE_DATA/two'}, {path='$POSE_DATA/again'}]"
+    result = train(recipe_file, tmp_path / "run", overrides=[sources])
+    assert json.loads(result.record.read_text())["datasets"] == {"two": 2}
 
 
 def test_a_dataset_of_a_merged_set_can_be_left_out(recipe_file, tmp_path):
@@ -108,6 +120,24 @@ def test_starting_from_earlier_weights(recipe_file, tmp_path):
     torch.testing.assert_close(still.network.state_dict()["stem.0.weight"], weights["stem.0.weight"])
     with pytest.raises(InputError, match=r"weights.safetensors: cannot start from these weights"):
         train(recipe_file, tmp_path / "x", overrides=[start, "network.options.widths=[8, 16, 8]"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["batch.input_size=[30, 30]"], "does not take input of 30 x 30 pixels with 1 channel "),
+        (["batch.grey=false"], "does not take input of 32 x 32 pixels with 3 channels"),
+    ],
+)
+def test_a_network_that_cannot_take_the_input_is_refused(recipe_file, tmp_path, change, words):
+    with pytest.raises(InputError, match=f"the network compact_unet {words}"):
+        train(recipe_file, tmp_path / "run", overrides=change)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_data_source_that_is_not_there_is_told_so(recipe_file, tmp_path):
+    with pytest.raises(InputError, match="nowhere: no such file or folder"):
+        train(recipe_file, tmp_path / "run", overrides=["data.sources=[{path='nowhere'}]"])
 
 
 def test_labels_that_changed_cannot_be_resumed(recipe_file, tmp_path):

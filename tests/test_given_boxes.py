@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import zoo
 from superset_vocab import InputError
+from superset_vocab.files import sha256_of
 from zoo.given_boxes import CocoBoxes, WholeFrame
 
 
@@ -210,5 +211,8 @@ def test_a_model_takes_the_boxes_of_one_category(tmp_path: Path) -> None:
         model = zoo.load("superanimal_topviewmouse", "compact", detector=str(boxes), box_category=category)
         given_boxes = model.detector.run(())([image])[0]
         assert len(given_boxes.bbox_xywh) == wanted
+        about = model.predict(image).provenance["weights"]["detector"]
+        assert (about["file"], about["sha256"]) == ("boxes.json", sha256_of(boxes))
+        assert about.get("category") == (None if category is None else str(category))
     with pytest.raises(InputError, match=r"box_category has no effect unless detector= is a \.json file"):
         zoo.load("superanimal_topviewmouse", "compact", box_category=7)

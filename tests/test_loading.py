@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fakes import ABOUT
 
 import zoo
 from superset_vocab import InputError
@@ -18,15 +19,11 @@ from zoo.hub import NotReachableError
 from zoo.networks import build
 from zoo.weight_files import save_weights
 
-SPEC = """
-name = "m"
+SPEC = (
+    ABOUT
+    + """
 variant = "{variant}"
 default = {default}
-vocabulary = "superanimal_topviewmouse"
-summary = "s"
-licence = "l"
-citation = "c"
-training_data = ["d"]
 [pose]
 network = "compact_unet"
 options = {{widths = [4, 6, {last}], output_stride = 2, outputs = {{heatmaps = 27}}}}
@@ -39,6 +36,7 @@ input = {{size_wh = [64, 48], stride = 2, grey = true}}
 weights = {{file = "{detector_file}", {where}}}
 bbox_threshold = 0.0
 """
+)
 
 Catalogue = dict[str, ModelSpec]
 

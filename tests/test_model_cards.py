@@ -106,6 +106,10 @@ def test_a_card_of_other_weights_is_refused() -> None:
         (("errors", "n"), None, "lacks n, n_missing"),
         (("per_keypoint", "nose"), 3.0, "lacks n, n_missing, mean_distance or median of 'nose'"),
         (("provenance",), {}, "was measured with weights that it does not name"),
+        (("errors", "mean_distance"), "5.3", "else than numbers as mean_distance or median of 'errors'"),
+        (("per_keypoint", "nose", "n"), "116", "else than counts as n or n_missing of 'nose'"),
+        (("precision", "ap"), "high", "else than a number as ap"),
+        (("normalised",), 3, "else than a number as the mean of 'normalised'"),
     ],
 )
 def test_figures_without_what_they_were_measured_on_are_refused(
@@ -131,6 +135,10 @@ def test_figures_without_what_they_were_measured_on_are_refused(
         ({"runs": {"a": {**stage(), "iterations": "many"}}}, "run 'a' has a str as 'iterations'"),
         ({"runs": {}, "evaluations": 3}, "evaluations is a int, want a list"),
         ({"runs": {}, "evaluations": [3]}, "evaluation 1 is a int, want an object"),
+        (with_evaluations({"runs": {}, "evaluations": 3}, [{}]), "evaluations is a int, want a list"),
+        (with_evaluations({"runs": {}, "evaluations": [3]}, [{}]), "evaluation 1 is a int, want an object"),
+        (stage(field="many"), "else than numbers of samples in 'datasets'"),
+        ({**stage(), "versions": ["torch"]}, "the run has a list as 'versions'"),
     ],
 )
 def test_broken_records_are_refused(content: Any, words: str) -> None:

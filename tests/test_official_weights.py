@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ from torch import nn
 from app import weights_command
 from superset_vocab import InputError
 from zoo.networks import build
-from zoo.official_weights import Part, import_weights, read_any, read_official_detector, read_official_pose
+from zoo.official_weights import Part, import_weights, read_any
 from zoo.weight_files import save_weights
 
 K, C = 5, 4  # keypoints, channels
@@ -84,7 +84,6 @@ def test_a_pose_network_is_renamed(tmp_path: Path) -> None:
         "heads.locref.bias",
     ]  # fmt: skip
     wanted = {ours: model[theirs] for theirs, ours in zip(old, new, strict=True)}
-    same(read_official_pose(path), wanted)
     same(read_any(path, "pose"), wanted)
 
 
@@ -92,12 +91,12 @@ def test_simcc_and_detectors_are_renamed(tmp_path: Path) -> None:
     simcc = {"backbone.stem.0.conv.weight": tensor(2, 3), "heads.bodypart.mlp.0.g": tensor(1)}
     path = saved(tmp_path / "p.pt", checkpoint(simcc))
     same(
-        read_official_pose(path),
+        read_any(path, "pose"),
         {"backbone.stem.0.conv.weight": tensor(2, 3), "head.mlp.0.g": tensor(1)},
     )
     model = detector_model()
     path = saved(tmp_path / "d.pt", checkpoint(model))
-    same(read_official_detector(path), {name.removeprefix("model."): t for name, t in model.items()})
+    same(read_any(path, "detector"), {name.removeprefix("model."): t for name, t in model.items()})
 
 
 def published_names(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -150,7 +149,7 @@ def test_a_convolution_as_head_gives_the_same_maps(tmp_path: Path) -> None:
     convolution, transposed = nn.Conv2d(C, K, 1), nn.ConvTranspose2d(C, K, 1)
     model = {"backbone.model.conv1.weight": tensor(C, 3, 3, 3)}
     model |= {f"{HEAD}.final_conv.{name}": t for name, t in convolution.state_dict().items()}
-    found = read_official_pose(saved(tmp_path / "p.pt", checkpoint(model)))
+    found = read_any(saved(tmp_path / "p.pt", checkpoint(model)), "pose")
     transposed.load_state_dict({name: found[f"heads.heatmaps.{name}"] for name in ("weight", "bias")})
     image = tensor(2, C, 6, 7)
     torch.testing.assert_close(transposed(image), convolution(image))
@@ -216,20 +215,20 @@ def test_an_import_replaces_nothing_unasked(tmp_path: Path) -> None:
         import_weights(path, tmp_path / "none" / "out.safetensors")
     import_weights(path, out, overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.safetensors", "p.pt", "plain.pt"]
-    same(read_any(out, "pose"), read_official_pose(path))
+    same(read_any(out, "pose"), read_any(path, "pose"))
 
 
 def test_half_precision_is_widened_and_shared_memory_parted(tmp_path: Path) -> None:
     shared = tensor(8)
     model = {"model.a": shared[:4], "model.b": shared, "model.half": tensor(9).bfloat16()}
     path = saved(tmp_path / "d.pt", checkpoint(model))
-    found = read_official_detector(path)
+    found = read_any(path, "detector")
     same(found, {"a": shared[:4], "b": shared, "half": tensor(9).bfloat16().float()})
     found["a"].zero_()
     assert torch.equal(found["b"], shared)
     same(
         read_any(import_weights(path, tmp_path / "d.safetensors").path, "detector"),
-        read_official_detector(path),
+        read_any(path, "detector"),
     )
 
 
@@ -254,7 +253,7 @@ def test_metrics_that_are_numpy_numbers_do_no_harm(tmp_path: Path, numpy_1: bool
         torch.load(path, weights_only=True)
     if numpy_1:
         archive_with(path, b"numpy._core.multiarray", b"numpy.core.multiarray")
-    assert len(read_official_pose(path)) == len(pose_model())
+    assert len(read_any(path, "pose")) == len(pose_model())
     assert set(torch.serialization.get_safe_globals()) == set(allowed)  # a list of no certain order
 
 
@@ -275,9 +274,9 @@ def test_a_program_in_a_checkpoint_is_not_run(tmp_path: Path, bare: bool) -> Non
     path = saved(tmp_path / "p.pt", content)
     if bare:
         path.write_bytes(pickle.dumps(content))
-    for read in (read_official_pose, partial(read_any, part="pose"), read_official_detector):
+    for part in get_args(Part):
         with pytest.raises(InputError, match=r"p\.pt: refused for safety") as caught:
-            read(path)
+            read_any(path, part)
         assert len(str(caught.value).splitlines()) == 1
         assert bare or "system" in str(caught.value)
     assert not marker.exists()
@@ -325,15 +324,14 @@ def test_other_layouts_are_refused(tmp_path: Path, kind: str) -> None:
     content, words = REFUSED[kind]
     path = saved(tmp_path / "p.pt", content)
     with pytest.raises(InputError, match=words) as caught:
-        read_official_pose(path)
+        read_any(path, "pose")
     assert str(caught.value).startswith(f"{path}: ")
 
 
 def test_a_pose_network_is_no_detector(tmp_path: Path) -> None:
     path = saved(tmp_path / "p.pt", checkpoint(pose_model()))
-    for read in (read_official_detector, partial(read_any, part="detector")):
-        with pytest.raises(InputError, match="has the weights of a pose network, want those of a detector"):
-            read(path)
+    with pytest.raises(InputError, match="has the weights of a pose network, want those of a detector"):
+        read_any(path, "detector")
 
 
 def zipped() -> bytes:
@@ -359,7 +357,7 @@ def test_other_files_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "p.pt"
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"p\.pt: .*{words}"):
-        read_official_pose(path)
+        import_weights(path, tmp_path / "out.safetensors")
 
 
 def test_damaged_missing_and_truncated_files(tmp_path: Path) -> None:
@@ -368,13 +366,13 @@ def test_damaged_missing_and_truncated_files(tmp_path: Path) -> None:
     for size in (5, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:size])
         with pytest.raises(InputError, match=rf"p\.pt: is damaged or was cut off after {size} bytes"):
-            read_official_pose(path)
+            read_any(path, "pose")
     numbers = content.index(pose_model()["backbone.model.conv1.weight"].numpy().tobytes())
     path.write_bytes(content[:numbers] + bytes([content[numbers] ^ 1]) + content[numbers + 1 :])
     with pytest.raises(InputError, match=r"p\.pt: is damaged \(.*data/.* has a wrong checksum\)"):
-        read_official_pose(path)
+        read_any(path, "pose")
     with pytest.raises(InputError, match=r"none\.pt: cannot read the weights \(No such file"):
-        read_official_pose(tmp_path / "none.pt")
+        read_any(tmp_path / "none.pt", "pose")
     with pytest.raises(InputError, match="cannot read the weights"):
         read_any(tmp_path, "pose")
 

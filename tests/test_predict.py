@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
@@ -149,6 +150,24 @@ def test_truncated_video(tmp_path: Path) -> None:
         "n_frames": len(predictions),
         "n_missing": 100 - len(predictions),
     }
+
+
+def test_a_gap_in_the_middle_of_a_video_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Less than 1 % is no truncation, but every later row is that many frames early."""
+    content = bytearray(write_video(tmp_path / "whole.avi", moving_square(600), codec="MJPG").read_bytes())
+    chunks = [m.start() for m in re.finditer(b"00dc\xff|00dc..\x00\x00\xff\xd8", bytes(content), re.DOTALL)]
+    start, end = chunks[300], chunks[304]
+    content[start:end] = bytes(end - start)
+    (tmp_path / "gap.avi").write_bytes(content)
+    with caplog.at_level("WARNING"):
+        predictions = fake_model().predict(tmp_path / "gap.avi")
+    assert len(predictions) == 596
+    assert {"name": "missing_frames", "n_frames": 596, "n_missing": 4} in predictions.provenance["operations"]
+    assert "gap.avi: 4 of the 600 frames that it promises do not decode" in caplog.text
+    caplog.clear()
+    whole = fake_model().predict(tmp_path / "whole.avi")
+    assert not caplog.text
+    assert "missing_frames" not in {done["name"] for done in whole.provenance["operations"]}
 
 
 def test_a_damaged_image_stops_the_run(tmp_path: Path) -> None:

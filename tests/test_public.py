@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import adaptation
+import adaptation.eks
 import converters
 import hub_cards
 import superset_vocab
@@ -22,13 +23,16 @@ from training.resolve import resolve_network
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("package", [adaptation, converters, hub_cards, superset_vocab, training, zoo])
+@pytest.mark.parametrize(
+    "package", [adaptation, adaptation.eks, converters, hub_cards, superset_vocab, training, zoo]
+)
 def test_public_names_exist(package):
     assert len(set(package.__all__)) == len(package.__all__) > 0
     for name in package.__all__:
         assert getattr(package, name) is not None
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'no_such_name'"):
         _ = package.no_such_name
+    assert package is superset_vocab or dir(package) == sorted(package.__all__)
 
 
 def test_public_surface_of_zoo():

@@ -52,6 +52,7 @@ def test_overrides():
         overrides=[
             "schedule.lr=2e-4",
             "schedule.optimiser=sgd",
+            "batch.view=frame",
             "batch.input_size=[128, 96]",
             "run.masking=false",
             "augmentation.rotate=90",
@@ -103,6 +104,9 @@ def test_all_problems_at_once():
         ),
         (TEXT + "decay = 'multistep'", "milestones and decay = 'multistep' go together"),
         (TEXT + "decay = 'onecycle'\nwarmup = 5", "leave warmup at 0"),
+        (TEXT + "[augmentation]\nrotate = nan", r"augmentation.rotate = nan is not a finite number"),
+        (TEXT + "[run]\nseed = 4294967296", r"seed 4294967296 is above 4294967295"),
+        (TEXT + "[batch]\ninput_size = [256, 192]", r"input_size \[256, 192\] is not square, as crops"),
         (TEXT.replace("heatmaps = 27", "a = [{b = 2024-01-01}]"), "holds a date"),
         (TEXT + "[augmentation]\nflip = 2\nscale = [2, 1]", "(?s)flip 2 is no probability.*scale"),
     ],

@@ -69,6 +69,13 @@ def test_smooth_files(run: Run, tmp_path: Path) -> None:
     )
 
 
+def test_one_network_is_told_that_its_noise_is_a_guess(run: Run, tmp_path: Path) -> None:
+    files = write_members(tmp_path)
+    for some, told in ((files[:1], True), (files, False)):
+        code, said, _ = run("smooth", *some, "--out", tmp_path / f"out{len(some)}", "--quiet")
+        assert (code, "its noise is taken for 1 px over its confidence" in said) == (0, told)
+
+
 def test_options_reach_the_smoother(run: Run, tmp_path: Path) -> None:
     files = write_members(tmp_path)
     options = [
@@ -123,20 +130,13 @@ def test_s_on_some_frames_and_shared(run: Run, tmp_path: Path) -> None:
     assert table.xs("x_ens_var", axis=1, level="coords").to_numpy().min() == 1
 
 
+TWO_CAMERAS = ("--model", "multicam", "--cameras", "top", "bot")
+
+
 def test_two_cameras(run: Run, tmp_path: Path) -> None:
     truth = walk(n_frames=80)
     files = write_members(tmp_path, 2, "top", truth) + write_members(tmp_path, 2, "bot", 2 * truth)
-    arguments = [
-        "--model",
-        "multicam",
-        "--cameras",
-        "top",
-        "bot",
-        "--out",
-        tmp_path / "out",
-        "--format",
-        "csv",
-    ]
+    arguments = [*TWO_CAMERAS, "--out", tmp_path / "out", "--format", "csv"]
     code, said, _ = run("smooth", *files, *arguments, "--quiet", "--inflate", "--keypoints", "tail")
     assert code == 0
     assert "eks_multicam of top: 80 frames" in said
@@ -156,17 +156,7 @@ def test_a_mistake_of_all_networks_is_found(run: Run, tmp_path: Path) -> None:
     lifted = 1.5 * truth
     lifted[90:95, 1] += 80
     files = write_members(tmp_path, 3, "top", truth) + write_members(tmp_path, 3, "bot", lifted)
-    arguments = [
-        "--model",
-        "multicam",
-        "--cameras",
-        "top",
-        "bot",
-        "--out",
-        tmp_path / "out",
-        "--format",
-        "csv",
-    ]
+    arguments = [*TWO_CAMERAS, "--out", tmp_path / "out", "--format", "csv"]
     code, said, _ = run("smooth", *files, *arguments, "--quiet", "--diagnose", "--s", 3, "--n-latent", 2)
     assert code == 0
     apart = pd.read_csv(tmp_path / "out" / "smoothed.top-bot.eks_multicam.cca.csv", index_col="frame")
@@ -197,6 +187,8 @@ MISTAKES = {
     "--plot-frames 0:5": "--plot-frames has an effect with --plot only",
     "--members superanimal_topviewmouse": "--members take one video, not 3 inputs",
     "--model multicam": "needs two cameras or more",
+    "--n-latent 2 --inflate": "2 problems:",
+    "--variance-of observation": "--variance-of has no effect on singlecam; leave it out",
     "--model pupil --s 3": "s has no meaning for the pupil",
     "--cameras top": "has no camera's name in its own",
     "--keypoints ear": "has no ear",
@@ -216,6 +208,36 @@ def test_mistakes_are_told_in_one_line(run: Run, tmp_path: Path, options: str) -
     assert "Traceback" not in err
     assert said == ""
     assert not out.exists()
+
+
+def test_an_animal_that_was_hardly_seen_does_not_cost_the_others_track(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its poses are too few to say which ones are usual."""
+    files = []
+    for i in range(2):
+        tables = []
+        for name, seen in (("here", 60), ("gone", 5)):
+            truth = walk(seed=len(name))
+            truth[seen:] = np.nan
+            points, confidence = member(truth, seed=i)
+            confidence[seen:] = np.nan
+            tables.append(frame_of(points, confidence, individual=name))
+        files.append(tmp_path / f"net{i}.csv")
+        pd.concat(tables, axis=1).to_csv(files[-1])
+    out = tmp_path / "out"
+    assert run("smooth", *files, "--out", out, "--quiet", "--diagnose")[0] == 0
+    assert "gone: no distances to usual poses" in caplog.text
+    assert (out / "smoothed.eks_singlecam.csv").is_file()
+    assert (out / "smoothed.eks_singlecam.here.pose_pca.csv").is_file()
+    assert not list(out.glob("*gone*"))
+
+
+@pytest.mark.parametrize("fps", ["1/0", "abc"])
+def test_a_frame_rate_that_is_none(run: Run, tmp_path: Path, fps: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        run("smooth", *write_members(tmp_path), "--out", tmp_path / "out", "--fps", fps)
+    assert f"'{fps}' is no number such as 25 or 30000/1001" in capsys.readouterr().err
 
 
 def test_results_are_not_replaced_unasked(run: Run, tmp_path: Path) -> None:
@@ -355,6 +377,27 @@ def test_compare_smoothers(run: Run, tmp_path: Path) -> None:
     assert table["ensemble mean"].mean() == pytest.approx(errors["ensemble mean"], rel=1e-4)
     assert (out / "comparison.png").stat().st_size > 10_000
     assert f"mean pixel error of {2 * len(frames)} labelled keypoints" in said
+
+
+def test_cameras_that_are_not_in_step_are_compared_at_their_own_frames(run: Run, tmp_path: Path) -> None:
+    """Labels of the fast camera count its frames, which the slow one has fewer of."""
+    rng = np.random.default_rng(3)
+    files, labels, times = [], [], []
+    for view, clock in {"fast": np.arange(0, 6, 1 / 50), "slow": np.arange(0.003, 5.9, 1 / 20)}.items():
+        place = np.stack([np.sin(clock), np.cos(1.3 * clock), np.sin(0.7 * clock)], axis=-1)
+        truth = np.stack([place @ (60 * rng.normal(size=(3, 2))) + 200 for _ in NAMES], axis=1)
+        files += write_members(tmp_path / "in", view=view, truth=truth, sd=1)
+        path = tmp_path / f"labels.{view}.csv"
+        labels.append(write_labels(path, truth, list(range(10, len(clock) - 10, 7)), "net"))
+        times.append(tmp_path / f"times.{view}.npy")
+        np.save(times[-1], clock)
+    how = ["--cameras", "fast", "slow", "--timestamps", *times, "--labels", *labels, "--quiet"]
+    out = tmp_path / "out"
+    code, _, err = run("compare-smoothers", *files, "--model", "multicam", *how, "--out", out)
+    assert (code, err) == (0, "")
+    table = pd.read_csv(out / "comparison.csv")
+    assert set(table["view"]) == {"fast", "slow"}
+    assert table["eks multicam"].groupby(table["view"]).mean().max() < table["ensemble mean"].mean()
 
 
 def test_labels_of_another_video_are_refused(run: Run, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from data import need
 from ensembles import NAMES, frame_of, member, walk, write_members
+from fakes import predictions_of
 from hypothesis import given
 from hypothesis import strategies as st
-from test_exports import predictions_of
 
 from adaptation.eks.files import Poses, Track, from_predictions, read_poses
 from adaptation.eks.recording import assemble, by_camera, read_recording, read_times
@@ -260,6 +260,54 @@ def test_individuals_of_trackers_are_matched_by_distance() -> None:
         (ensemble,) = matched.ensembles[individual]
         assert np.abs(ensemble.keypoints - truth).max() < 15
     assert np.abs(assemble({"": members}).ensembles["animal0"][0].keypoints - here).max() > 200
+
+
+@pytest.mark.parametrize("first_sees", [(), ("here",)])
+def test_an_individual_is_nobody_else_where_the_first_member_does_not_see_it(first_sees) -> None:
+    """Its tracker and the next one's name the animals the other way round, it misses some in 20 frames."""
+    here, there = walk(seed=1), walk(seed=2) + 300
+    gap = slice(20, 40)
+
+    def poses(seed: int, names: tuple[str, ...], lost: tuple[str, ...]) -> Poses:
+        truths = {"here": here, "there": there}
+        blocks = {name: member(truths[name], seed + i) for i, name in enumerate(names)}
+        for name in lost:
+            for values in blocks[name]:
+                values[gap] = np.nan
+        tracks = [Track(f"animal{i}", NAMES, *blocks[name]) for i, name in enumerate(names)]
+        return Poses(f"net{seed}", tuple(tracks), np.arange(60), {})
+
+    both = ("here", "there")
+    members = [
+        poses(0, both, tuple(name for name in both if name not in first_sees)),
+        poses(10, both[::-1], first_sees),
+        poses(20, both[::-1], ()),
+    ]
+    matched = assemble({"": members}, match_individuals=True)
+    for individual, truth in (("animal0", here), ("animal1", there)):
+        (ensemble,) = matched.ensembles[individual]
+        assert np.nanmax(np.abs(ensemble.keypoints - truth)) < 15
+
+
+def test_third_animals_that_the_first_member_never_sees_are_the_same_one() -> None:
+    """Padded members (`adaptation.eks.members`): two networks saw four animals, the first one only two."""
+    truths = [walk(seed=i) + 300 * i for i in range(4)]
+
+    def poses(seed: int, order: tuple[int, ...]) -> Poses:
+        blocks = [
+            member(truths[i], seed + i) if i >= 0 else (np.full((60, len(NAMES), 2), np.nan),) for i in order
+        ]
+        tracks = [
+            Track(f"animal{i}", NAMES, block[0], block[-1] if len(block) > 1 else block[0][..., 0])
+            for i, block in enumerate(blocks)
+        ]
+        return Poses(f"net{seed}", tuple(tracks), np.arange(60), {})
+
+    members = [poses(0, (0, 1, -1, -1)), poses(10, (0, 1, 2, 3)), poses(20, (3, 1, 2, 0))]
+    matched = assemble({"": members}, match_individuals=True)
+    for ensembles in matched.ensembles.values():
+        spread = np.ptp(ensembles[0].keypoints[1:], axis=0)
+        assert spread.max() < 30
 
 
 def test_cameras_by_name() -> None:

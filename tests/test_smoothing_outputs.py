@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from data import need
 from ensembles import NAMES, member, walk, write_members
-from test_exports import predictions_of
+from fakes import predictions_of
 
 import adaptation
 from adaptation.eks.ensemble import Ensemble, SmoothingOptions

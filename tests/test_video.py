@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fakes import moving_square, square_frame, write_video
 from hypothesis import given
 from hypothesis import strategies as st
 
+from converters.formats.frames import count_frames
 from superset_vocab import InputError
 from zoo.inputs import natural_key, open_source, read_image, rgb_frame
 from zoo.prefetch import prefetch
@@ -76,7 +78,21 @@ def test_truncated_video_is_known_at_its_end(tmp_path: Path, suffix: str, codec:
     message = str(reader.truncation_error())
     assert str(cut) in message
     assert f"{n} frames decode of 100" in message
+    assert ("its sound" in message) == (suffix == ".mkv")
     assert "--allow-truncated" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["10:30:05.mp4", "2026-05-01T10:30.mp4", "file:x.mp4", "mäuse 实验 (1) %03d.mp4"]
+)
+def test_names_that_are_no_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Recorders name videos by the time of day; in their own folder that looks like a protocol to FFmpeg."""
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "plain.mp4", moving_square(5)).rename(name)
+    assert len(frames_of(Path(name))) == 5
+    assert count_frames(Path(name)) == 5
+    with VideoWriter(Path(f"out {name}"), (64, 48), 30) as writer:
+        writer.write(np.zeros((48, 64, 3), np.uint8))
 
 
 def test_two_missing_frames_are_no_truncation(tmp_path: Path) -> None:
@@ -151,6 +167,27 @@ def test_image_is_rgb_and_upright(tmp_path: Path) -> None:
     assert np.array_equal(read_image(path), image)
 
 
+def test_a_stack_of_pages_is_no_image(tmp_path: Path) -> None:
+    """Microscopes write whole films into one .tif; its first page alone must not pass for the film."""
+    pages = [np.full((40, 60, 3), 40 * i, np.uint8) for i in range(3)]
+    cv2.imwritemulti(str(tmp_path / "film.tif"), pages)
+    with pytest.raises(InputError, match=r"film\.tif: is a TIFF of several pages"):
+        read_image(tmp_path / "film.tif")
+    cv2.imwritemulti(str(tmp_path / "preview.tif"), [pages[1], pages[2][:10, :15]])
+    assert (read_image(tmp_path / "preview.tif") == 40).all()
+    cv2.imwrite(str(tmp_path / "single.tif"), pages[2])
+    assert (read_image(tmp_path / "single.tif") == 80).all()
+
+
+def test_an_image_beyond_opencv_s_limit_is_no_traceback(tmp_path: Path) -> None:
+    content = bytearray(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    content[16:24] = (60_000).to_bytes(4, "big") * 2  # width and height of the header
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    (tmp_path / "huge.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"huge\.png: not an image that can be decoded"):
+        read_image(tmp_path / "huge.png")
+
+
 def test_arrays_and_lists() -> None:
     grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
     (frame,) = next(open_source(grey).batches(4))
@@ -206,6 +243,20 @@ def test_written_video_keeps_every_pixel_and_frame(tmp_path: Path, size_wh: tupl
     for frame, other in zip(frames, back, strict=True):
         difference = np.abs(frame.astype(int) - other[: size_wh[1], : size_wh[0]])
         assert difference.mean() < 5
+
+
+@pytest.mark.parametrize(
+    ("fps", "written"),
+    [(200 / 3, 66.67), (1000 / 12, 83.33), (1000 / 7, 142.86), (1000 / 1.4, 714.3), (30000 / 1001, 29.97)],
+)
+def test_rates_that_mpeg4_cannot_keep_exactly_are_written(tmp_path: Path, fps: float, written: float) -> None:
+    """Cameras whose exposure is a number of milliseconds have such rates."""
+    with VideoWriter(tmp_path / "a.mp4", (64, 48), fps) as writer:
+        for _ in range(5):
+            writer.write(np.zeros((48, 64, 3), np.uint8))
+    reader = VideoReader(tmp_path / "a.mp4")
+    assert float(reader.info.fps) == pytest.approx(written, abs=1e-3)
+    assert sum(len(batch) for batch in reader.batches(16)) == 5
 
 
 def test_writer_refuses_another_size(tmp_path: Path) -> None:

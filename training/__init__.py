@@ -5,8 +5,9 @@ The names below are loaded when they are first used: `import training` alone sta
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from superset_vocab.lazy import lazy_names
 
 if TYPE_CHECKING:
     from training.comparison import Forgetting, comparison_table, forgetting
@@ -15,22 +16,6 @@ if TYPE_CHECKING:
     from training.from_recipe import train
     from training.recipe import Recipe, list_recipes, load_recipe
     from training.splits import split_by_fraction, split_by_group
-
-_HOMES = {
-    "Forgetting": "training.comparison",
-    "Recipe": "training.recipe",
-    "Report": "training.evaluate",
-    "comparison_table": "training.comparison",
-    "evaluate_model": "training.evaluate",
-    "evaluate_predictions": "training.evaluate",
-    "forgetting": "training.comparison",
-    "list_recipes": "training.recipe",
-    "load_recipe": "training.recipe",
-    "split_by_fraction": "training.splits",
-    "split_by_group": "training.splits",
-    "train": "training.from_recipe",
-    "train_ensemble": "training.ensemble",
-}
 
 __all__ = [
     "Forgetting",
@@ -48,13 +33,14 @@ __all__ = [
     "train_ensemble",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'training' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "training.comparison": ["Forgetting", "comparison_table", "forgetting"],
+        "training.ensemble": ["train_ensemble"],
+        "training.evaluate": ["Report", "evaluate_model", "evaluate_predictions"],
+        "training.from_recipe": ["train"],
+        "training.recipe": ["Recipe", "list_recipes", "load_recipe"],
+        "training.splits": ["split_by_fraction", "split_by_group"],
+    },
+)

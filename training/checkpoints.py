@@ -128,19 +128,29 @@ class Checkpoint:
         Raises:
             InputError: Lists every entry of the recipe that differs.
         """
-        problems = []
-        # An entry that a recipe of an earlier version did not know had what is now its default.
-        before = recipe_from(json.loads(self.recipe), what=f"{path}: the recipe in it").to_dict()
-        now = recipe.to_dict()
-        for table, entries in now.items():
-            for name in sorted(set(entries) | set(before.get(table, {}))):
-                old, new = before.get(table, {}).get(name), entries.get(name)
-                if old != new and (table, name) not in _FREE_TO_CHANGE:
-                    problems.append(f"{table}.{name} was {old!r} and is now {new!r}")
+        problems = recipe_differences(json.loads(self.recipe), recipe, what=f"{path}: the recipe in it")
         if self.data_sha256 != data_sha256:
             problems.append("the labels have changed")
         if problems:
             raise all_problems(f"{path}: cannot resume another run; use a new folder", problems)
+
+
+def recipe_differences(before: Mapping[str, Any], recipe: Recipe, *, what: str) -> list[str]:
+    """One sentence for each entry in which a recipe is not the one that a run was begun with.
+
+    Args:
+        before: Tables of the run's recipe, perhaps of an earlier version.
+        recipe: The one to go on with.
+        what: What `before` is, for the message if it is no recipe.
+    """
+    # An entry that a recipe of an earlier version did not know had what is now its default.
+    old_tables, new_tables = recipe_from(before, what=what).to_dict(), recipe.to_dict()
+    return [
+        f"{table}.{name} was {old_tables[table][name]!r} and is now {new!r}"
+        for table, entries in new_tables.items()
+        for name, new in sorted(entries.items())
+        if old_tables[table][name] != new and (table, name) not in _FREE_TO_CHANGE
+    ]
 
 
 @contextmanager
@@ -206,7 +216,8 @@ class RunRecord:
     Attributes:
         recipe: The resolved recipe.
         notes: What was settled in resolving it.
-        command: Makes the run again, from the folder of the run.
+        command: Makes the run again, from the folder of the run; empty where no single one does, as after
+            fine-tuning.
         datasets: Dataset -> number of samples.
         data_sha256: Of the labels, or empty.
         weights_sha256: Of weights.safetensors.

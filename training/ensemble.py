@@ -19,10 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from converters.images import content_hash
 from superset_vocab import InputError
 from superset_vocab.errors import all_problems
-from superset_vocab.files import make_folder, read_json, write_json
+from superset_vocab.files import make_folder, read_json, sha256_of, write_json
 from training.recipe import Recipe, load_recipe
 
 _log = logging.getLogger(__name__)
@@ -156,7 +155,9 @@ def _open(out: Path, content: dict[str, Any], *, resume: bool) -> None:
         write_json(record, content)
         return
     if not resume:
-        raise InputError(f"{out}: holds an ensemble already; resume it or choose another folder")
+        raise InputError(
+            f"{out}: holds an ensemble already; go on with it (--resume) or choose another folder"
+        )
     before = read_json(record)
     # Through JSON, as what was written: its lists are lists and not tuples.
     now = json.loads(json.dumps(content))
@@ -172,5 +173,5 @@ def _finished(folder: Path) -> Member | None:
     record, weights = folder / "run.json", folder / "weights.safetensors"
     if not (record.is_file() and weights.is_file()):
         return None
-    sha256 = content_hash(weights)
+    sha256 = sha256_of(weights)
     return Member(folder, weights, sha256) if read_json(record).get("weights_sha256") == sha256 else None

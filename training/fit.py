@@ -107,6 +107,7 @@ def fit(
     data_sha256: str = "",
     notes: Sequence[str] = (),
     validation: PoseDataset | None = None,
+    command: str = "",
 ) -> FitResult:
     """Train a network; `training.from_recipe.train` does it from a recipe file.
 
@@ -114,7 +115,7 @@ def fit(
     the step, writes a checkpoint and then raises KeyboardInterrupt or SystemExit.
 
     Args:
-        network: Its forward maps (B, C, H, W) images to named maps (see `RecipeLoss`); trained in place.
+        network: Trained in place; maps (B, C, H, W) images to named maps (`training.losses.RecipeLoss`).
         dataset: Samples are dicts with "image" and the targets that the recipe's loss needs.
         recipe: Everything else.
         out: Folder of the run.
@@ -123,6 +124,7 @@ def fit(
         data_sha256: Hash of the labels, to refuse resuming with others.
         notes: What has been settled already in making the recipe (`training.resolve`), for the records.
         validation: What the recipe's [validation] measures on, without augmentation.
+        command: Makes the run again from its folder, for the record; "" where no single one does.
 
     Raises:
         InputError: If the folder holds a run and `resume` is False, or another run; if the recipe asks
@@ -145,6 +147,7 @@ def fit(
             notes=notes,
             skipped_images=getattr(dataset, "skipped", ()),
         )
+        state.command = command
         loader = _loader(dataset, objective, recipe, dataset_weights, processes)
         with StopRequest() as stop, _runner(state, objective, loader) as runner:
             progress = Progress(state)
@@ -156,7 +159,7 @@ def fit(
                 runner.register_hook(hook)
             runner.train()
         if state.iteration < state.max_iterations and not state.ended_early:
-            stop.leave()
+            stop.leave(f"step {state.step} of {recipe.schedule.iterations} is kept, --resume goes on from it")
         if processes.rank == 0:
             _take_best(state)
             write_results(state, Counter(map(str, dataset.groups)))
@@ -200,7 +203,7 @@ class _TrainingModel(BaseModel):
 
 
 class _TrainLoop(BaseLoop):
-    """Iterations from wherever `_Resume` has set `iter`, until the loader ends or `stop_training`."""
+    """Iterations from wherever `Resume` has set `iter`, until the loader ends or `stop_training`."""
 
     def __init__(self, runner: Runner, dataloader: DataLoader, max_iters: int) -> None:
         super().__init__(runner, dataloader)

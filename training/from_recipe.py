@@ -50,6 +50,8 @@ def train(
     network = build_network(recipe)
     if recipe.network.init:
         start_from(network, Path(recipe.network.init), parts=recipe.network.init_parts)
+    if recipe.batch.view != "boxes":
+        check_takes(network, recipe)
     return fit(
         network,
         dataset,
@@ -60,7 +62,29 @@ def train(
         data_sha256=label_sha256(dataset.labels),
         notes=resolved.notes,
         validation=validation,
+        command="zoo train recipe.toml --out NEW_FOLDER",
     )
+
+
+def check_takes(network: nn.Module, recipe: Recipe) -> None:
+    """Refuse a network that cannot take the recipe's input, e.g. a side that it cannot halve often enough.
+
+    Raises:
+        InputError: If a forward pass fails.
+    """
+    width, height = recipe.batch.input_size
+    channels = 1 if recipe.batch.grey else 3
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, channels, height, width))
+    except RuntimeError as error:
+        raise InputError(
+            f"the network {recipe.network.name} does not take input of {width} x {height} pixels with "
+            f"{channels} channel{'s' * (channels > 1)} ({str(error).splitlines()[0]}); change "
+            "batch.input_size, batch.grey or the network's options"
+        ) from error
+    finally:
+        network.train()
 
 
 def build_network(recipe: Recipe) -> nn.Module:
@@ -79,22 +103,31 @@ def build_network(recipe: Recipe) -> nn.Module:
 def load_sources(recipe: Recipe) -> tuple[LabelSet, dict[str, float]]:
     """The recipe's label sets as one, and the sampling weight of every dataset in it.
 
-    An image that any source holds out is not trained on, under whatever name another source has it.
+    An image that any source holds out, or that the validation measures on, is not trained on, under whatever
+    name another source has it.
 
     Raises:
-        InputError: If a folder cannot be read, a split group is unknown, or the sets do not go together.
+        InputError: If a folder cannot be read, a split group is unknown, the sets do not go together, or
+            nothing is left to train on.
     """
     loaded: list[LabelSet] = []
     weights: dict[str, float] = {}
     data = recipe.data
     parts = [_parts(source) for source in data.sources]
     held_out = [record for _, held in parts for record in held.records]
+    held_out += [record for source in recipe.validation.sources for record in _parts(source)[0].records]
     for source, (trained, _) in zip(data.sources, parts, strict=True):
         labels = without_copies(trained, held_out)
         labels = random_subset(labels, data.subset, seed=data.subset_seed)
         weights.update({dataset.dataset: source.weight for dataset in labels.sources})
         loaded.append(labels)
-    return merge(loaded, twins="first"), weights
+    merged = merge(loaded, twins="first")
+    there = {record.dataset for record in merged.records}
+    if not there:
+        raise InputError(
+            "every training image is held out or measured on; hold less out, or name other validation.sources"
+        )
+    return merged, {dataset: weight for dataset, weight in weights.items() if dataset in there}
 
 
 def _parts(source: DataSource) -> tuple[LabelSet, LabelSet]:

@@ -14,6 +14,7 @@ relative to the current folder. Nothing else is searched.
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -229,6 +230,8 @@ def _convert(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
             bool: "true or false",
         }
         problems.append(f"{path} = {value!r} is not {words[kind]}")
+    elif kind is float and not math.isfinite(value):
+        problems.append(f"{path} = {value!r} is not a finite number")
     elif kind is dict and _has_date(value):
         problems.append(f"{path} holds a date, which means nothing here; put it in quotes")
     return value

@@ -14,6 +14,8 @@ from typing import Any
 
 from superset_vocab.errors import InputError
 
+_LARGEST_SEED = 2**32 - 1  # of numpy's and mmengine's generators
+
 
 @dataclass(frozen=True)
 class Network:
@@ -121,8 +123,9 @@ class Batch:
     Attributes:
         view: "crop" around each instance, the whole "frame", "detector" (frame, centre and size), or
             "boxes" (frame and boxes, for mmdet's detectors).
-        input_size: Width and height of the network's input in pixels. In the view "boxes" the longest and the
-            shortest side that a frame is scaled up to; equal ones mean a square filled up with grey.
+        input_size: Width and height of the network's input in pixels; equal in the view "crop". In the view
+            "boxes" the longest and the shortest side that a frame is scaled up to; equal ones mean a square
+            filled up with grey.
         stride: Input pixels per heatmap cell.
         sigma: Standard deviation of the Gaussian target in input pixels.
         context: Side of a crop as a multiple of the instance's larger extent.
@@ -158,6 +161,8 @@ class Batch:
         elif self.view == "boxes":
             if self.input_size[1] > self.input_size[0]:
                 found.append(f"input_size {list(self.input_size)} is not [longest, shortest side] of a frame")
+        elif self.view == "crop" and self.input_size[0] != self.input_size[1]:
+            found.append(f"input_size {list(self.input_size)} is not square, as crops around animals are")
         elif self.stride > 0 and any(side % self.stride for side in self.input_size):
             found.append(f"input_size {list(self.input_size)} is not a multiple of stride {self.stride}")
         return found
@@ -412,6 +417,11 @@ class Run:
             f"{n} {v} is negative" if low == 0 else f"{n} {v} is below {low}"
             for n, low in least.items()
             if (v := getattr(self, n)) < low
+        ]
+        found += [
+            f"{n} {v} is above {_LARGEST_SEED}"
+            for n in ("seed", "weights_seed", "order_seed")
+            if (v := getattr(self, n)) > _LARGEST_SEED
         ]
         return found + _choice("compile", self.compile, ("none", "inductor", "aot_eager"))
 

@@ -5,9 +5,7 @@ Nothing here depends on the library that turns the crank (`training.fit` does).
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import shlex
 import signal
 import sys
 import threading
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from superset_vocab import InputError
-from superset_vocab.files import atomic_path, make_folder, write_json
+from superset_vocab.files import atomic_path, make_folder, sha256_of, write_json
 from training.checkpoints import (
     Best,
     Checkpoint,
@@ -66,11 +64,12 @@ class StopRequest:
     def __exit__(self, *_: object) -> None:
         self._restore()
 
-    def leave(self) -> None:
-        """End the program as the signal would have."""
+    def leave(self, kept: str) -> None:
+        """End the program as the signal would have; `kept` says what is left to go on with."""
         if self.signal == signal.SIGTERM:
+            _log.warning("ended on request; %s", kept)
             raise SystemExit(128 + signal.SIGTERM)
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(kept)
 
 
 @dataclass
@@ -92,6 +91,7 @@ class Session:
     resumed_at: list[int] = field(default_factory=list)
     notes: tuple[str, ...] = ()
     skipped_images: tuple[str, ...] = ()
+    command: str = ""
     best: Best = field(default_factory=Best)
     improved: bool = False
 
@@ -198,7 +198,7 @@ def open_session(
     else:
         found = [name for name in (path.name, "run.json", "weights.safetensors") if (out / name).exists()]
         if found:
-            way_out = "resume it or choose" if path.is_file() else "choose"
+            way_out = "go on with it (--resume) or choose" if path.is_file() else "choose"
             raise InputError(f"{out}: holds a run already ({', '.join(found)}); {way_out} another folder")
         if processes.rank == 0:
             with atomic_path(out / "recipe.toml") as temporary:
@@ -302,10 +302,10 @@ def write_results(session: Session, datasets: Mapping[str, int]) -> None:
     record = RunRecord(
         recipe=session.recipe.to_dict(),
         notes=list(session.notes),
-        command=shlex.join(["zoo", "train", "recipe.toml", "--out", "NEW_FOLDER"]),
+        command=session.command,
         datasets=dict(datasets),
         data_sha256=session.data_sha256,
-        weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        weights_sha256=sha256_of(path),
         parameters=sum(p.numel() for p in network.parameters()),
         iterations=session.step,
         samples=session.iteration * session.schedule.batch_size,

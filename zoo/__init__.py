@@ -11,10 +11,11 @@ first call that uses it.
 
 from __future__ import annotations
 
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from superset_vocab.lazy import lazy_names
 
 if TYPE_CHECKING:
     from superset_vocab.errors import InputError
@@ -23,17 +24,6 @@ if TYPE_CHECKING:
     from zoo.model import PAPER, Model
     from zoo.results import Predictions
     from zoo.tracking import Tracking
-
-_HOMES = {
-    "PAPER": "zoo.model",
-    "EmbeddedWeightsWarning": "zoo.loading",
-    "InputError": "superset_vocab.errors",
-    "Model": "zoo.model",
-    "ModelSpec": "zoo.catalogue",
-    "Predictions": "zoo.results",
-    "Tracking": "zoo.tracking",
-    "list_models": "zoo.catalogue",
-}
 
 __all__ = [
     "PAPER",
@@ -46,6 +36,18 @@ __all__ = [
     "list_models",
     "load",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "superset_vocab.errors": ["InputError"],
+        "zoo.catalogue": ["ModelSpec", "list_models"],
+        "zoo.loading": ["EmbeddedWeightsWarning"],
+        "zoo.model": ["Model", "PAPER"],
+        "zoo.results": ["Predictions"],
+        "zoo.tracking": ["Tracking"],
+    },
+)
 
 
 def load(
@@ -100,14 +102,3 @@ def load(
     return load_model(
         Request(str(name), variant, device, files[0], detector, files[1], allow_embedded, spec, box_category)
     )
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

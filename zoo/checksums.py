@@ -6,28 +6,14 @@ so that a file which was changed afterwards is refused.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from superset_vocab.errors import InputError, all_problems
-from superset_vocab.files import read_text
+from superset_vocab.errors import all_problems
+from superset_vocab.files import read_text, sha256_of
 
 SUMS_FILE = "SHA256SUMS"
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal.
-
-    Raises:
-        InputError: If it cannot be read.
-    """
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def sums_text(sums: Mapping[str, str]) -> str:

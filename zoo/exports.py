@@ -1,13 +1,14 @@
-"""Predictions as files: DeepLabCut tables (h5, csv) and COCO keypoint results.
+"""Predictions as files: DeepLabCut tables (h5, csv), COCO keypoint results, NWB (`zoo.nwb`).
 
-DeepLabCut's conventions, kept so that its tools read the files: one row for each frame; columns are
+DeepLabCut's conventions, kept so that its tools read the files: one row for each frame, called by its number,
+or by its file name where the input was images; columns are
 [scorer, bodyparts, coords], or [scorer, individuals, bodyparts, coords] for several individuals;
 coords are x, y, likelihood (our confidence); the h5 has one table under the key df_with_missing. Its
 pixels are ours: the centre of the top-left pixel is (0, 0). Missing is NaN (in csv the word NaN, where
 DeepLabCut leaves the field empty).
 
 COCO's: a list with one entry for each individual that is present, `image_id` the frame index (for
-images their place in the input, named in the provenance file), `category_id` 1, `keypoints` flat
+images their place in the input, and `file_name` besides), `category_id` 1, `keypoints` flat
 x, y, confidence, `bbox` x, y, width, height, and `score` the box confidence times the mean keypoint
 confidence. COCO has no NaN: a keypoint without a position is 0, 0, 0.
 
@@ -16,7 +17,9 @@ Beside the tables goes `<stem>.provenance.json`; the h5 also carries it as an at
 
 from __future__ import annotations
 
+import itertools
 import json
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +28,7 @@ import numpy as np
 
 from superset_vocab.errors import InputError
 from superset_vocab.files import atomic_path, make_folder, write_json
+from zoo.nwb import NO_TIME, require, write_nwb
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,16 +47,20 @@ def export(
     Args:
         predictions: What to write.
         folder: Created if it does not exist.
-        stem: Start of the file names: <stem>.h5, <stem>.csv, <stem>.coco.json, <stem>.provenance.json.
-        formats: Any of "h5", "csv", "coco".
+        stem: Start of the file names: <stem>.h5, <stem>.csv, <stem>.coco.json, <stem>.nwb,
+            <stem>.provenance.json.
+        formats: Any of "h5", "csv", "coco", "nwb" (of a video; needs the extra nwb).
 
     Returns:
         The files, the provenance last.
 
     Raises:
-        InputError: If a format is unknown or the folder cannot be written. Existing files are replaced.
+        InputError: If a format is unknown or cannot be had, or the folder cannot be written. Existing files
+            are replaced.
     """
     paths = export_paths(folder, stem, formats)
+    if "nwb" in formats and predictions.fps is None:
+        raise InputError(f"{paths[list(formats).index('nwb')]}: {NO_TIME}")
     make_folder(folder)
     for name, path in zip(formats, paths, strict=False):
         _WRITERS[name](predictions, path)
@@ -67,12 +75,14 @@ def export_paths(folder: Path, stem: str, formats: Sequence[str]) -> list[Path]:
     """Files that `export` writes, without writing them.
 
     Raises:
-        InputError: If a format is unknown or there is none.
+        InputError: If a format is unknown, there is none, or what it needs is not installed.
     """
     unknown = [name for name in formats if name not in _SUFFIXES]
     if unknown or not formats:
         found = ", ".join(map(repr, unknown)) or "nothing"
         raise InputError(f"formats: {found} is no format to write; there are: {', '.join(_SUFFIXES)}")
+    if "nwb" in formats:
+        require()
     suffixes = [_SUFFIXES[name] for name in formats]
     return [folder / f"{stem}{suffix}" for suffix in [*suffixes, ".provenance.json"]]
 
@@ -93,14 +103,18 @@ def dlc_table(predictions: Predictions, rows: slice | None = None) -> pd.DataFra
     columns = pd.MultiIndex.from_product([*levels, ["x", "y", "likelihood"]], names=names)
     rows = rows or slice(None)
     values = np.concatenate([predictions.keypoints[rows], predictions.confidence[rows, ..., None]], axis=-1)
-    index = pd.Index(predictions.frame_index[rows])
+    index = pd.Index(predictions.images[rows] if predictions.images else predictions.frame_index[rows])
     return pd.DataFrame(values.reshape(len(index), len(columns)), index=index, columns=columns)
 
 
 def _tables(predictions: Predictions) -> Iterator[pd.DataFrame]:
-    """The table in pieces, so that a long video needs no more memory than a short one; at least one."""
-    for start in range(0, max(1, len(predictions)), _CHUNK):
-        yield dlc_table(predictions, slice(start, start + _CHUNK))
+    """The table in pieces, so that a long video needs no more memory than a short one; at least one.
+
+    That of images is one piece: an h5 has to know the longest name from the beginning.
+    """
+    step = len(predictions) if predictions.images else _CHUNK
+    for start in range(0, max(1, len(predictions)), step):
+        yield dlc_table(predictions, slice(start, start + step))
 
 
 def scorer(predictions: Predictions) -> str:
@@ -125,20 +139,37 @@ def write_dlc_h5(predictions: Predictions, path: Path) -> None:
 
 _ATTRIBUTE_LIMIT = 60_000  # bytes; HDF5 takes 64 KiB for all attributes of a node
 
+_LAYOUT_VERSION = (
+    "0.15.2"  # pandas 3 writes none; without it pandas 1 and 2, which DeepLabCut has, read nothing
+)
+
 
 def write_h5_tables(pieces: Iterable[pd.DataFrame], provenance: dict[str, Any], path: Path) -> None:
-    """Write the pieces of one table, in DeepLabCut's columns, as a DeepLabCut h5 with its provenance."""
+    """Write the pieces of one table, in DeepLabCut's columns, as a DeepLabCut h5 with its provenance.
+
+    The layout is pandas' "table", which takes the pieces one by one but has all names of columns in one
+    attribute. A herd (23 quadrupeds) has too many for that: its table is put together and written in the
+    layout "fixed".
+    """
     import pandas as pd
     import tables
 
     with atomic_path(path) as temporary:
         with pd.HDFStore(str(temporary), mode="w") as store:
-            for table in pieces:
-                store.append(H5_KEY, table.astype(np.float64), format="table")
+            pieces = iter(pieces)
+            first = next(pieces)
+            if len(pickle.dumps(list(first.columns), protocol=0)) > _ATTRIBUTE_LIMIT:
+                whole = pd.concat([first, *pieces]).astype(np.float64)
+                store.put(H5_KEY, whole, format="fixed", track_times=False)
+            else:
+                for table in itertools.chain([first], pieces):
+                    store.append(H5_KEY, table.astype(np.float64), format="table")
         with tables.open_file(str(temporary), "a") as file:
+            group = file.get_node(f"/{H5_KEY}")
+            group._v_attrs.pandas_version = _LAYOUT_VERSION
             text = json.dumps(provenance, ensure_ascii=True)
             if len(text) < _ATTRIBUTE_LIMIT:
-                file.get_node(f"/{H5_KEY}")._v_attrs.provenance = text
+                group._v_attrs.provenance = text
             else:  # an array of its own, which pandas passes over
                 file.create_array("/", "provenance", np.frombuffer(text.encode(), np.uint8))
 
@@ -146,21 +177,26 @@ def write_h5_tables(pieces: Iterable[pd.DataFrame], provenance: dict[str, Any], 
 def read_h5_provenance(path: Path) -> dict[str, Any]:
     """The provenance that `write_dlc_h5` put into a file.
 
+    PyTables would unpickle what it finds there, and so run what a stranger wrote; h5py knows no pickles.
+
     Raises:
         InputError: If the file has none.
     """
-    import tables
+    import h5py
 
     try:
-        with tables.open_file(str(path), "r") as file:
-            if "/provenance" in file:
-                array: Any = file.get_node("/provenance")
-                text = array.read().tobytes().decode()
+        with h5py.File(path, "r") as file:
+            text: Any
+            if "provenance" in file:
+                text = np.asarray(file["provenance"]).tobytes()
             else:
-                text = str(file.get_node(f"/{H5_KEY}")._v_attrs.provenance)
-    except (OSError, AttributeError, tables.HDF5ExtError, tables.NoSuchNodeError) as error:
+                text = file[H5_KEY].attrs["provenance"]
+        about = json.loads(text)
+    except (OSError, LookupError, TypeError, ValueError) as error:
         raise InputError(f"{path}: no table with provenance, such as `zoo predict` writes") from error
-    return json.loads(text)
+    if not isinstance(about, dict):
+        raise InputError(f"{path}: its provenance is none of `zoo predict`")
+    return about
 
 
 def write_dlc_csv(predictions: Predictions, path: Path) -> None:
@@ -191,6 +227,7 @@ def coco_results(predictions: Predictions) -> Iterator[dict[str, Any]]:
             "bbox": [_short(value) for value in predictions.bbox_xywh[t, n]],
             "score": float(predictions.bbox_confidence[t, n]) * float(points[:, 2].mean()),
             "individual": predictions.individuals[n],
+            **({"file_name": predictions.images[t]} if predictions.images else {}),
         }
 
 
@@ -199,9 +236,10 @@ def _short(value: np.floating) -> float:
     return float(str(np.float32(value)))
 
 
-_SUFFIXES = {"h5": ".h5", "csv": ".csv", "coco": ".coco.json"}
+_SUFFIXES = {"h5": ".h5", "csv": ".csv", "coco": ".coco.json", "nwb": ".nwb"}
 _WRITERS: dict[str, Callable[[Predictions, Path], None]] = {
     "h5": write_dlc_h5,
     "csv": write_dlc_csv,
     "coco": write_coco,
+    "nwb": write_nwb,
 }

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from superset_vocab.errors import InputError
-from zoo.checksums import sha256_of
+from superset_vocab.files import sha256_of
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -175,13 +176,23 @@ def cached(repository: str, file: str, revision: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def fetch_snapshot(repository: str, revision: str, kind: str = "model") -> Path:
-    """All files of a repository at a revision, from the cache or downloaded.
+def fetch_snapshot(
+    repository: str,
+    revision: str,
+    kind: str = "model",
+    *,
+    only: Sequence[str] | None = None,
+    without: Sequence[str] | None = None,
+) -> Path:
+    """The files of a repository at a revision, from the cache or downloaded.
 
     Args:
         repository: "owner/name".
         revision: Branch, tag or commit.
         kind: "model" or "dataset".
+        only: Patterns of the paths that are wanted, e.g. "*.png"; None for all. What was downloaded before
+            is in the folder too.
+        without: Patterns of the paths that are not.
 
     Returns:
         The folder in the cache; not to be changed.
@@ -196,7 +207,12 @@ def fetch_snapshot(repository: str, revision: str, kind: str = "model") -> Path:
     wanted.check()
     try:
         found = snapshot_download(
-            repository, repo_type=kind, revision=revision, etag_timeout=_answer_seconds()
+            repository,
+            repo_type=kind,
+            revision=revision,
+            etag_timeout=_answer_seconds(),
+            allow_patterns=list(only) if only is not None else None,
+            ignore_patterns=list(without) if without is not None else None,
         )
     except (HTTPError, OSError, RuntimeError) as error:
         failed, reason = _diagnosis(error)

@@ -180,7 +180,7 @@ def read_image(path: Path) -> np.ndarray:
     """Read an image file as (H, W, 3) RGB uint8, upright by its EXIF orientation.
 
     Raises:
-        InputError: If it is missing, empty or damaged.
+        InputError: If it is missing, empty or damaged, or a stack of several pages.
     """
     try:
         content = np.frombuffer(path.read_bytes(), np.uint8)
@@ -188,10 +188,29 @@ def read_image(path: Path) -> np.ndarray:
         raise InputError(f"{path}: cannot read the image ({error.strerror or error})") from error
     if not content.size:
         raise InputError(f"{path}: the image is empty (0 bytes); copy it again or take it out")
-    frame = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    try:
+        frame = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    except cv2.error:  # larger than OpenCV's limit
+        frame = None
     if frame is None:
-        raise InputError(f"{path}: not an image that can be decoded (damaged?); copy it again or take it out")
+        raise InputError(
+            f"{path}: not an image that can be decoded (damaged, huge, or of more than 16 bits?); copy it "
+            "again, save it as PNG, or take it out"
+        )
+    if _is_stack(content, frame):
+        raise InputError(
+            f"{path}: is a TIFF of several pages, of which only the first would be seen; save it as a video, "
+            "or its pages as images in a folder"
+        )
     return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def _is_stack(content: np.ndarray, first: np.ndarray) -> bool:
+    """Whether a file's bytes are a TIFF with a second page of the same size; a smaller one is a preview."""
+    if content[:4].tobytes() not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return False
+    found, pages = cv2.imdecodemulti(content, cv2.IMREAD_COLOR, range=(1, 2))
+    return bool(found) and pages[0].shape == first.shape
 
 
 def rgb_frame(array: np.ndarray, what: str) -> np.ndarray:

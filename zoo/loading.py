@@ -13,7 +13,6 @@ whole frame for the one animal's box, and a .json file gives boxes that any othe
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from torch import nn
 
 from superset_vocab import InputError, Vocabulary, load_vocabulary
 from superset_vocab.errors import all_problems
+from superset_vocab.files import sha256_of
 from zoo.bottom_up import BottomUpPose
 from zoo.catalogue import ModelSpec, NetworkSpec, WeightsSpec, find_model, suggest, variants_of
 from zoo.detectors import Detector
@@ -91,7 +91,7 @@ class Part:
 
     def provenance(self) -> dict[str, str]:
         """File, hash and origin of the weights."""
-        about = {"file": self.file.name, "sha256": hashlib.sha256(self.file.read_bytes()).hexdigest()}
+        about = {"file": self.file.name, "sha256": sha256_of(self.file)}
         published = self.spec.weights
         if published.repository and published.file == self.file.name and "snapshots" in self.file.parts:
             # The Hub's cache names a file's folder after the commit that it is from.
@@ -285,7 +285,11 @@ def _load_detector(
         assert request.detector is not None
         if request.detector == _NONE:
             return "whole_frame", WholeFrame()
-        return "given_boxes", CocoBoxes.from_file(Path(request.detector), category=request.box_category)
+        boxes, category = Path(request.detector), request.box_category
+        found = CocoBoxes.from_file(boxes, category=category)
+        weights["detector"] = {"file": boxes.name, "sha256": sha256_of(boxes)}
+        weights["detector"] |= {"category": str(category)} if category is not None else {}
+        return "given_boxes", found
     network, make = build_detector(part.spec)
     weights["detector"] = part.provenance()
     return part.name, make(_filled(network, part, "detector", device), device)

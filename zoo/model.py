@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
@@ -30,7 +31,9 @@ from zoo.pose import TopDownPose
 from zoo.prefetch import prefetch
 from zoo.results import Predictions
 from zoo.tracking import AnimalFrames, Animals, Tracking, track
+from zoo.video import EXPECTED_MISSING
 
+_LOG = logging.getLogger(__name__)
 PAPER = {"context": 1.25, "flip_test": True}
 """How the SuperAnimal paper evaluated top-down networks: `model.predict(video, **zoo.PAPER)`."""
 
@@ -46,7 +49,8 @@ class Model:
         detector: Finds the boxes of animals; boxes of a file; or None for a bottom-up model.
         detector_name: Which one, for the provenance and the names of files.
         bbox_threshold: Detections below this confidence are no animals, in [0, 1].
-        weights: What was loaded for each part, for the provenance: file, SHA-256, repository, revision.
+        weights: What was loaded for each part, for the provenance: file, SHA-256, repository, revision. A
+            file of boxes counts as the detector's.
         device: Where the networks are, e.g. "cpu".
     """
 
@@ -274,13 +278,22 @@ def _batches(stream: FrameSource, batch_size: int, progress: bool) -> Iterator[l
 
 
 def _end_of_video(stream: FrameSource, allow_truncated: bool) -> list[dict[str, Any]]:
-    """Refuse a truncated video, or say in the provenance that it was taken."""
+    """Refuse a truncated video, or say in the provenance what is missing of one that was taken."""
     reader = stream.reader
-    if reader is None or not reader.truncated:
+    if reader is None or not reader.n_missing:
         return []
-    if not allow_truncated:
+    if reader.truncated and not allow_truncated:
         raise reader.truncation_error()
-    return [{"name": "allow_truncated", "n_frames": reader.n_frames, "n_missing": reader.n_missing}]
+    if reader.counted and reader.n_missing > EXPECTED_MISSING:
+        _LOG.warning(
+            "%s: %d of the %d frames that it promises do not decode. Where they are missing is not known: "
+            "rows after a gap have numbers that much too low; mind that when aligning them with other clocks",
+            reader.info.path,
+            reader.n_missing,
+            reader.n_frames + reader.n_missing,
+        )
+    name = "allow_truncated" if reader.truncated else "missing_frames"
+    return [{"name": name, "n_frames": reader.n_frames, "n_missing": reader.n_missing}]
 
 
 def _assign(

@@ -72,36 +72,6 @@ class ImportedWeights:
     source_sha256: str
 
 
-def read_official_pose(path: Path) -> Tensors:
-    """Read the pose network of a published checkpoint.
-
-    Args:
-        path: `superanimal_<name>_<network>.pt`, as it was published.
-
-    Returns:
-        Name in our network -> tensor, floating point ones as float32.
-
-    Raises:
-        InputError: If the file is no such checkpoint; says what it is instead.
-    """
-    return _official(path, _bytes(path), "pose")[1]
-
-
-def read_official_detector(path: Path) -> Tensors:
-    """Read the detector of a published checkpoint.
-
-    Args:
-        path: `superanimal_<name>_<detector>.pt`, as it was published.
-
-    Returns:
-        torchvision's name -> tensor, floating point ones as float32.
-
-    Raises:
-        InputError: If the file is no such checkpoint; says what it is instead.
-    """
-    return _official(path, _bytes(path), "detector")[1]
-
-
 def read_any(path: Path, part: Part, sha256: str = "") -> Tensors:
     """Read one network's weights from a published checkpoint or from safetensors of ours.
 

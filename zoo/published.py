@@ -21,7 +21,12 @@ SCHEME = "hf://"
 TAG = "superanimal-zoo"
 """The tag of every model that this package publishes, by which it is found on the Hub."""
 _DATASETS = "datasets/"
-_ADDRESS = re.compile(r"(?P<repository>[^@/\s]+/[^@/\s]+)(@(?P<revision>[^@\s]+))?")
+CONTRIBUTION_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""Pattern of the name of a dataset in a collection (`hub_cards.contributions`)."""
+_ADDRESS = re.compile(
+    r"(?P<repository>[^@#/\s]+/[^@#/\s]+)(@(?P<revision>[^@#\s]+))?"
+    rf"(#(?P<contribution>{CONTRIBUTION_NAME}))?"
+)
 
 
 @dataclass(frozen=True)
@@ -32,21 +37,25 @@ class Address:
         repository: "owner/name".
         revision: Branch, tag or commit.
         dataset: Whether it is one of the Hub's dataset repositories.
+        contribution: Name of one dataset of a collection, "" for the repository's own.
     """
 
     repository: str
     revision: str = "main"
     dataset: bool = False
+    contribution: str = ""
 
     def __str__(self) -> str:
-        return f"{SCHEME}{_DATASETS if self.dataset else ''}{self.repository}@{self.revision}"
+        part = f"#{self.contribution}" if self.contribution else ""
+        return f"{SCHEME}{_DATASETS if self.dataset else ''}{self.repository}@{self.revision}{part}"
 
 
 def parse_address(text: str, *, dataset: bool = False) -> Address:
     """Read "hf://owner/name@revision"; without "@revision" the branch main.
 
     Args:
-        text: The address. Datasets may be written "hf://datasets/owner/name", as the Hub's own tools do.
+        text: The address. Datasets may be written "hf://datasets/owner/name", as the Hub's own tools do, and
+            one dataset of a collection is "hf://owner/name@revision#contribution".
         dataset: Whether a dataset is wanted.
 
     Raises:
@@ -54,11 +63,11 @@ def parse_address(text: str, *, dataset: bool = False) -> Address:
     """
     rest = text.removeprefix(SCHEME)
     found = _ADDRESS.fullmatch(rest.removeprefix(_DATASETS))
-    if not text.startswith(SCHEME) or found is None:
+    if not text.startswith(SCHEME) or found is None or (found["contribution"] and not dataset):
         raise InputError(f"{text!r} is no address on the Hub; want {SCHEME}owner/name@revision")
     if rest.startswith(_DATASETS) and not dataset:
         raise InputError(f"{text} is a dataset, not a model; read it with hub_cards.load_dataset")
-    return Address(found["repository"], found["revision"] or "main", dataset)
+    return Address(found["repository"], found["revision"] or "main", dataset, found["contribution"] or "")
 
 
 def read_published(text: str) -> ModelSpec:

@@ -86,13 +86,14 @@ class Predictions:
         Args:
             folder: Created if it does not exist; files of the same name are replaced.
             stem: Start of the file names.
-            formats: Any of "h5" and "csv" (DeepLabCut's tables) and "coco" (COCO results).
+            formats: Any of "h5" and "csv" (DeepLabCut's tables), "coco" (COCO results), and "nwb" (Neurodata
+                Without Borders, of videos; needs the extra nwb).
 
         Returns:
             The files written.
 
         Raises:
-            InputError: If a format is unknown or the folder cannot be written.
+            InputError: If a format is unknown or cannot be had, or the folder cannot be written.
         """
         from zoo.exports import export
 

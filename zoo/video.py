@@ -5,10 +5,11 @@ to the end that its container promises. What is promised depends on the containe
 
 - mp4, mov, m4v and avi store the number of frames. Missing are the frames that did not decode.
 - Others (mkv, webm, mpg, ...) store a duration, and a count made from it is wrong where the frame rate
-  varies. Missing is the time between the last frame and the promised end.
+  varies. Missing is the time between the last frame and the promised end, which may be that of the sound.
 
 A few frames at the end of good files do not decode (reordered or empty ones), so a video is truncated
-if more than 2 frames and more than 1 % are missing. An mp4 that was trimmed by an edit list without
+if more than 2 frames and more than 1 % are missing; from 3 on `Model.predict` warns, because a gap may be in
+the middle as well (a damaged avi goes on after it). An mp4 that was trimmed by an edit list without
 re-encoding looks the same; hence `allow_truncated`.
 """
 
@@ -27,9 +28,13 @@ from superset_vocab.errors import InputError
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg", ".wmv")
 _COUNTED_SUFFIXES = (".mp4", ".avi", ".mov", ".m4v")
+EXPECTED_MISSING = 2
+"""Frames that do not decode in many a good file."""
+
 _CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 _CHUNK_BYTES = 256 * 2**20
 _FPS_DENOMINATOR = 100_000
+_MPEG4_TICKS = 65_535  # of a second, at most; OpenCV makes 66.667 frames/s 66667 in 1000 seconds
 _REMEDY = "copy or record it again, or repair it with `ffmpeg -i {name} -c:v libx264 repaired.mp4`"
 
 
@@ -70,7 +75,8 @@ class VideoReader:
             raise InputError(f"{path}: no such video file")
         if path.stat().st_size == 0:
             raise InputError(f"{path}: the file is empty (0 bytes); copy or record it again")
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        # Absolute: FFmpeg takes what is before the first colon of "10:30:05.mp4" for a protocol.
+        self._capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
         ok, self._first = self._capture.read() if self._capture.isOpened() else (False, None)
         if not ok or self._first is None:
             self._capture.release()
@@ -118,20 +124,26 @@ class VideoReader:
     def _missing(self, last_ms: float) -> int:
         """Number of frames between the last one decoded and the promised end."""
         promised = self.info.n_frames_promised
-        if self.info.path.suffix.lower() in _COUNTED_SUFFIXES:
+        if self.counted:
             return max(0, promised - self.n_frames)
         return max(0, promised - 1 - round(last_ms / 1000 * float(self.info.fps)))
 
     @property
+    def counted(self) -> bool:
+        """Whether the container stores the number of frames; else what seems missing may be only sound."""
+        return self.info.path.suffix.lower() in _COUNTED_SUFFIXES
+
+    @property
     def truncated(self) -> bool:
         """True if the end of the video is missing; known when `batches` is exhausted."""
-        return self.n_missing > max(2.0, 0.01 * self.info.n_frames_promised)
+        return self.n_missing > max(EXPECTED_MISSING, 0.01 * self.info.n_frames_promised)
 
     def truncation_error(self) -> InputError:
         """The error that says how much of the video is missing."""
+        sound = "" if self.counted else " (or its sound goes on after the last frame)"
         return InputError(
             f"{self.info.path}: the video is truncated: {self.n_frames} frames decode of "
-            f"{self.n_frames + self.n_missing} that it promises; "
+            f"{self.n_frames + self.n_missing} that it promises{sound}; "
             f"{_REMEDY.format(name=self.info.path.name)}, or take what is there with --allow-truncated "
             "(allow_truncated=True)"
         )
@@ -146,7 +158,8 @@ class VideoWriter:
 
     OpenCV can always encode these two; H.264, which would do for both ends, it cannot. The codecs want
     even sizes: an odd one gets its last column or row twice, so that no pixel is lost and coordinates stay.
-    The caller gives a temporary path where the file must appear complete.
+    MPEG-4 counts time in 65,535 ticks a second at most, so rates above 65.5 are kept to two decimals, above
+    655 to one. The caller gives a temporary path where the file must appear complete.
     """
 
     def __init__(self, path: Path, size_wh: Sequence[int], fps: Fraction | float) -> None:
@@ -165,7 +178,9 @@ class VideoWriter:
         coded = (self.size_wh[0] + self._pad[1], self.size_wh[1] + self._pad[0])
         fourcc = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])
         self.n_frames = 0
-        self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, float(fps), coded)
+        self._writer = cv2.VideoWriter(
+            str(path.absolute()), cv2.CAP_FFMPEG, fourcc, _codable(float(fps)), coded
+        )
         if not self._writer.isOpened():
             raise InputError(
                 f"{path}: cannot write a video of {coded[0]}x{coded[1]} at {float(fps)} frames/s"
@@ -201,7 +216,7 @@ class VideoWriter:
 
     def _check(self) -> None:
         """OpenCV does not tell when a disk is full: count what has arrived."""
-        arrived = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
+        arrived = cv2.VideoCapture(str(self.path.absolute()), cv2.CAP_FFMPEG)
         n_frames = round(arrived.get(cv2.CAP_PROP_FRAME_COUNT)) if arrived.isOpened() else 0
         arrived.release()
         # A webm stores a duration, of which OpenCV makes a count that can be one off.
@@ -210,3 +225,9 @@ class VideoWriter:
                 f"{self.path.parent}: only {n_frames} of {self.n_frames} frames of the video could be "
                 "written; is the disk full?"
             )
+
+
+def _codable(fps: float) -> float:
+    """The rate to as many decimals as MPEG-4 has ticks for; OpenCV itself keeps three at most."""
+    decimals = next((d for d in (3, 2, 1) if round(fps * 10**d) <= _MPEG4_TICKS), 0)
+    return round(fps, decimals)

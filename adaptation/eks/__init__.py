@@ -7,8 +7,9 @@ alone stays light, and numba is imported by the first call that needs it.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from superset_vocab.lazy import lazy_names
 
 if TYPE_CHECKING:
     from adaptation.eks.asynchronous import smooth_asynchronous, synchronised
@@ -31,35 +32,6 @@ if TYPE_CHECKING:
     from adaptation.eks.pupil import smooth_pupil
     from adaptation.eks.singlecam import smooth_singlecam
     from adaptation.eks.statistics import ensemble_statistics
-
-_HOMES = {
-    "CalibratedSmoothed": "adaptation.eks.ensemble",
-    "Camera": "adaptation.eks.calibration",
-    "CanonicalCorrelation": "adaptation.eks.canonical",
-    "Ensemble": "adaptation.eks.ensemble",
-    "EnsembleStatistics": "adaptation.eks.ensemble",
-    "LikelihoodCurve": "adaptation.eks.ensemble",
-    "PosePCA": "adaptation.eks.pose",
-    "PupilSmoothed": "adaptation.eks.ensemble",
-    "Smoothed": "adaptation.eks.ensemble",
-    "SmoothingChoice": "adaptation.eks.ensemble",
-    "SmoothingOptions": "adaptation.eks.ensemble",
-    "canonical_correlation": "adaptation.eks.canonical",
-    "ensemble_statistics": "adaptation.eks.statistics",
-    "inflated": "adaptation.eks.inflation",
-    "joined": "adaptation.eks.multicam",
-    "pose_pca": "adaptation.eks.pose",
-    "read_calibration": "adaptation.eks.calibration",
-    "smooth_asynchronous": "adaptation.eks.asynchronous",
-    "smooth_calibrated": "adaptation.eks.calibrated",
-    "smooth_mirrored": "adaptation.eks.multicam",
-    "smooth_multicam": "adaptation.eks.multicam",
-    "smooth_pupil": "adaptation.eks.pupil",
-    "smooth_singlecam": "adaptation.eks.singlecam",
-    "split_views": "adaptation.eks.multicam",
-    "synchronised": "adaptation.eks.asynchronous",
-    "triangulate": "adaptation.eks.calibration",
-}
 
 __all__ = [
     "CalibratedSmoothed",
@@ -90,13 +62,28 @@ __all__ = [
     "triangulate",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'adaptation.eks' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "adaptation.eks.asynchronous": ["smooth_asynchronous", "synchronised"],
+        "adaptation.eks.calibrated": ["smooth_calibrated"],
+        "adaptation.eks.calibration": ["Camera", "read_calibration", "triangulate"],
+        "adaptation.eks.canonical": ["CanonicalCorrelation", "canonical_correlation"],
+        "adaptation.eks.ensemble": [
+            "CalibratedSmoothed",
+            "Ensemble",
+            "EnsembleStatistics",
+            "LikelihoodCurve",
+            "PupilSmoothed",
+            "Smoothed",
+            "SmoothingChoice",
+            "SmoothingOptions",
+        ],
+        "adaptation.eks.inflation": ["inflated"],
+        "adaptation.eks.multicam": ["joined", "smooth_mirrored", "smooth_multicam", "split_views"],
+        "adaptation.eks.pose": ["PosePCA", "pose_pca"],
+        "adaptation.eks.pupil": ["smooth_pupil"],
+        "adaptation.eks.singlecam": ["smooth_singlecam"],
+        "adaptation.eks.statistics": ["ensemble_statistics"],
+    },
+)

@@ -9,6 +9,7 @@ PCA", pixels), and two cameras disagree about where a keypoint is (difference of
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +21,10 @@ from adaptation.eks.ensemble import EnsembleStatistics, Smoothed
 from adaptation.eks.pose import pose_pca
 from adaptation.eks.smoothed_recording import SmoothedRecording
 from adaptation.eks.writers import refuse_existing, write_rows
+from superset_vocab.errors import InputError
 from superset_vocab.files import make_folder
 
+_log = logging.getLogger(__name__)
 JOINT = ("multicam", "mirrored", "calibrated")  # views smoothed together, on the same frames
 
 
@@ -50,17 +53,20 @@ def diagnose(smoothed: SmoothedRecording, cameras: Sequence[str] = ()) -> list[D
         cameras: Names of the views of "mirrored", which come in one table.
 
     Returns:
-        One for each individual.
-
-    Raises:
-        InputError: If too few frames have the whole pose.
+        One for each individual. A view in which too few frames have the whole pose has no distances; the log
+        says so.
     """
     found = []
     for individual, ensembles in smoothed.recording.ensembles.items():
         tracks = [table[individual] for table in smoothed.tables.values()]
         distance, names = {}, {}
         for ensemble in ensembles:
-            pose = pose_pca(ensemble)
+            try:
+                pose = pose_pca(ensemble)
+            except InputError as error:  # an animal that was hardly seen must not cost the others' tracks
+                where = " in ".join(word for word in (individual, ensemble.view) if word)
+                _log.warning("%s: no distances to usual poses (%s)", where, error)
+                continue
             distance[ensemble.view], names[ensemble.view] = pose.distance, ensemble.names
         views = _split(tracks[0], cameras) if smoothed.model == "mirrored" else tracks
         pairs = itertools.combinations(views, 2) if smoothed.model in JOINT else ()

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from superset_vocab.errors import InputError, all_problems
+from superset_vocab.files import sha256_of
 
 if TYPE_CHECKING:
     from zoo.results import Predictions
@@ -117,8 +118,7 @@ def read_poses(path: str | Path) -> Poses:
         digest = hashlib.sha256(content).hexdigest()
     else:
         tracks, index = _read_slp(path) if path.suffix.lower() == ".slp" else _read_h5(path)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(path)
     return Poses(str(path), tracks, _frame_index(path, index), {"file": path.name, "sha256": digest})
 
 

@@ -270,9 +270,7 @@ def assemble(
         views=tuple(named),
         frame_index=tuple(index.values()),
         times=tuple(times[view] for view in named) if times else (),
-        members=tuple(
-            tuple({"source": one.source, **one.about} for one in poses) for poses in named.values()
-        ),
+        members=tuple(tuple(_origin(one) for one in poses) for poses in named.values()),
         fps=fps,
         operations=tuple(_operations(rename, match_individuals)),
     )
@@ -418,7 +416,9 @@ def _stack(members: Sequence[Poses], individual: str, view: str, index: np.ndarr
 def _matched(members: Sequence[Poses]) -> list[Poses]:
     """Members whose individuals are, in each frame, those of the first member that are nearest.
 
-    Nearest by the mean distance of the keypoints that both have; the assignment of least total distance.
+    Nearest by the mean distance of the keypoints that both have; the assignment of least total distance. An
+    individual that the first member does not see in a frame is where an earlier member sees it, else where
+    it is on the straight line between the frames before and after: somebody else must not take its place.
     """
     first = members[0]
     if len(first.individuals) == 1:
@@ -427,8 +427,24 @@ def _matched(members: Sequence[Poses]) -> list[Poses]:
     if any(one != names[0] for one in names):
         raise InputError("ensemble: individuals with different keypoints cannot be matched to each other")
     order = first.tracks[0].names
-    reference = _block(first, order)
-    return [first, *(_permuted(one, first.individuals, reference, order) for one in members[1:])]
+    seen, matched = _block(first, order), [first]
+    for one in members[1:]:
+        tracks = _permuted(one, first.individuals, _bridged(seen, first.frame_index), order)
+        matched.append(tracks)
+        seen = np.where(np.isfinite(seen), seen, _block(tracks, order))
+    return matched
+
+
+def _bridged(block: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """(T, N, K, 3) with every individual in every frame: where it is unseen, interpolated over the frames."""
+    block = block.copy()
+    unseen = np.asarray(~np.isfinite(block[..., :2]).all(-1).any(-1))
+    for n, k, c in np.ndindex(block.shape[1], block.shape[2], 2):
+        absent, values = unseen[:, n], block[:, n, k, c]
+        there = np.isfinite(values)
+        if absent.any() and there.any():
+            values[absent] = np.interp(frames[absent], frames[there], values[there])
+    return block
 
 
 def _block(poses: Poses, order: Sequence[str]) -> np.ndarray:

@@ -6,7 +6,8 @@ Where it is silent:
 - A member without a prediction (NaN) is left out; a frame without any is a missing observation.
 - A mean confidence below `LEAST_CONFIDENCE` says that nobody believes in the prediction: missing as well.
 - A single network has no spread. Its variance is 1/confidence px^2 ("confidence_weighted") or 1 px^2
-  ("plain"): only ratios between frames mean something, the automatic s takes care of the scale.
+  ("plain"), a guess: the automatic s takes what is beyond it for movement, so that noise of several pixels
+  stays in the track and noise well below one pixel costs detail. `variance_floor` raises it to what is known.
 - Where one member of several observed, its spread is 0, which is no certainty: the frame gets the variance
   of a single network, but no less than the keypoint's median variance over the frames in which several
   observed.

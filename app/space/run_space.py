@@ -5,17 +5,27 @@ Not called app.py, since `import app` must find the installed package.
 
 from __future__ import annotations
 
-import tempfile
+import os
+import sys
 from pathlib import Path
 
-from app.web.main import serve
-from app.web.settings import Settings
+from app.cli import main
+
+_OPTIONS = ("POOL", "ANNOTATIONS", "VOCABULARY", "KEYPOINTS", "COLLECTION")
+"""Variables of the Space, each of which becomes the option of `zoo app` of that name."""
+
+
+def arguments() -> list[str]:
+    """What `zoo app` is called with."""
+    examples = Path(__file__).parent / "examples"
+    found = ["app", "--host", "0.0.0.0", "--port", "7860"]
+    if examples.is_dir():
+        found += ["--examples", str(examples)]
+    for name in _OPTIONS:
+        if value := os.environ.get(name, "").strip():
+            found += [f"--{name.lower()}", value]
+    return found
+
 
 if __name__ == "__main__":
-    examples = Path(__file__).parent / "examples"
-    with tempfile.TemporaryDirectory(prefix="zoo-app-") as root:
-        serve(
-            Settings(root=Path(root), examples=examples if examples.is_dir() else None),
-            host="0.0.0.0",
-            port=7860,
-        )
+    sys.exit(main(arguments()))

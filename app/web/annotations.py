@@ -122,12 +122,14 @@ class Pool:
         kept: Where annotations are kept.
         vocabulary: Of the keypoints.
         keypoints: Those of them that are labelled.
+        origin: Where the pictures are from; "" says nothing.
     """
 
     folder: Path
     kept: Path
     vocabulary: Vocabulary
     keypoints: tuple[str, ...]
+    origin: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
@@ -142,7 +144,8 @@ class Pool:
         vocabulary = load_vocabulary(settings.pool_vocabulary)
         chosen = settings.pool_keypoints or vocabulary.keypoints
         names = tuple(name for name in vocabulary.keypoints if name in chosen)
-        return cls(settings.pool.resolve(), make_folder(settings.annotations), vocabulary, names)
+        kept = make_folder(settings.annotations)
+        return cls(settings.pool.resolve(), kept, vocabulary, names, settings.pool_origin)
 
     def pictures(self) -> list[str]:
         """Names of the pictures below the folder, sorted."""
@@ -181,6 +184,7 @@ class Pool:
         points = [[None if p is None else [p[0], p[1]] for p in row] for row in individuals if any(row)]
         content = {
             "picture": picture,
+            "pool": self.origin,
             "labeller": labeller,
             "size_wh": list(size_wh),
             "vocabulary": self.vocabulary.name,
@@ -226,7 +230,13 @@ class Pool:
             records=tuple(self._record(content) for content in contents),
             sources=sources,
             vocabulary=self.vocabulary.name,
-            operations=(operation("annotate", labellers=[source.dataset for source in sources]),),
+            operations=(
+                operation(
+                    "annotate",
+                    labellers=[source.dataset for source in sources],
+                    pools=sorted({content.get("pool", "") for content in contents} - {""}),
+                ),
+            ),
         )
 
     def merge(self, out: Path, labeller: str = "*") -> LabelSet:

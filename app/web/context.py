@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ _CRASHED = (
     "another file; the app itself goes on"
 )
 
+_DAY = 86_400.0  # seconds
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}  # of an event: for the page alone
 
 
@@ -33,11 +35,13 @@ class AppContext:
         settings: What the host allows.
         visitors: Who is here.
         worker: Where heavy work is done.
+        proposed: When pull requests were opened in the host's name, `time.monotonic`.
     """
 
     settings: Settings
     visitors: Visitors
     worker: Worker
+    proposed: list[float] = field(default_factory=list)
 
     @classmethod
     def start(cls, settings: Settings) -> AppContext:
@@ -55,6 +59,24 @@ class AppContext:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
         return copy
+
+    def check_pull_requests(self) -> None:
+        """Refuse one more pull request in the host's name, if as many as may be were opened in the last day.
+
+        Raises:
+            InputError: If so.
+        """
+        now = time.monotonic()
+        self.proposed[:] = [then for then in self.proposed if now - then < _DAY]
+        if len(self.proposed) >= self.settings.max_pull_requests:
+            raise InputError(
+                f"{len(self.proposed)} pull requests were opened here in the last day, no more may be; come "
+                "back tomorrow, or take the bundle with you and use `zoo propose`"
+            )
+
+    def count_pull_request(self) -> None:
+        """Count one that was opened."""
+        self.proposed.append(time.monotonic())
 
     def close(self) -> None:
         """End the worker and remove every visitor's files."""

@@ -158,13 +158,64 @@ class _Result:
         return {self.status: "", self.report: unseen, self.download: unseen}
 
 
+@dataclass(frozen=True, eq=False)
+class _PullRequest:
+    """The finished dataset to the host's collection; shown only where the host has one.
+
+    Attributes:
+        finished: State: folder of the finished dataset, "" before there is one.
+    """
+
+    finished: gr.State
+    group: gr.Column
+    name: gr.Textbox
+    agreed: gr.Checkbox
+    open: gr.Button
+    opened: gr.Markdown
+
+    @classmethod
+    def lay_out(cls, collection: str) -> _PullRequest:
+        with gr.Column(visible=False, elem_id="contribute-pull-request") as group:
+            gr.Markdown(
+                f"Add it to the collection **{collection}** on the Hugging Face Hub? Whoever keeps that "
+                "collection looks at the pull request before it is taken; the request is public at once."
+            )
+            return cls(
+                gr.State(""),
+                group,
+                name=gr.Textbox(
+                    label="Name in the collection", max_length=96, elem_id="contribute-pull-request-name"
+                ),
+                agreed=gr.Checkbox(
+                    False,
+                    label="I may show these images and labels to the public under the licence above, with my "
+                    "contact",
+                    elem_id="contribute-pull-request-agreed",
+                ),
+                open=gr.Button("Open a pull request", elem_id="contribute-pull-request-open"),
+                opened=gr.Markdown(elem_id="contribute-pull-request-opened"),
+            )
+
+    def offered(self, folder: str, collection: str) -> dict[Any, Any]:
+        """To be opened for a finished dataset; not where there is none, or no collection."""
+        shown = bool(folder and collection)
+        return {
+            self.finished: folder,
+            self.group: gr.update(visible=shown),
+            self.agreed: False,
+            self.opened: "",
+        }
+
+
 def build(context: AppContext) -> None:
     """Add the tab's contents to the page that is being built."""
     dataset, keypoint_map = _Dataset.lay_out(), _Map.lay_out()
     gallery = gr.Gallery(
         label="Previews", visible=False, interactive=False, elem_classes="whole", elem_id="contribute-gallery"
     )
-    _Handlers(context, dataset, keypoint_map, gallery, _Card.lay_out(), _Result.lay_out()).wire()
+    card, result = _Card.lay_out(), _Result.lay_out()
+    request = _PullRequest.lay_out(context.settings.collection)
+    _Handlers(context, dataset, keypoint_map, gallery, card, result, request).wire()
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +228,7 @@ class _Handlers:
     gallery: gr.Gallery
     card: _Card
     result: _Result
+    pull_request: _PullRequest
 
     def wire(self) -> None:
         """Connect the components with what follows here."""
@@ -184,15 +236,20 @@ class _Handlers:
         long: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
         table, known = [self.map.table, self.map.which, self.map.target], dataset.known
         words = [card.licence, card.contact, card.citation]
-        output = [self.gallery, result.status, result.report, result.download]
+        asked = self.pull_request
+        output = [
+            *(self.gallery, result.status, result.report, result.download),
+            *(asked.finished, asked.group, asked.agreed, asked.opened),
+        ]
         owned(self.context, dataset.upload)
         dataset.inspect.click(
             self.propose,
             [dataset.upload, dataset.vocabulary, dataset.look],
-            [dataset.status, dataset.found, known, *table, self.map.change, card.form, *words, *output],
+            [dataset.status, dataset.found, known, *table, self.map.change, card.form, *words, *output,
+             asked.name],
             show_progress_on=dataset.status,
             **long,
-        )
+        )  # fmt: skip
         self.map.which.input(self.counterpart, table[:2], self.map.target, **PRIVATE)
         self.map.change.click(self.put, table, self.map.table, **PRIVATE)
         card.make.click(
@@ -200,6 +257,13 @@ class _Handlers:
             [known, self.map.table, *words, card.species, card.about, card.leave_out],
             output,
             show_progress_on=result.status,
+            **long,
+        )
+        asked.open.click(
+            self.propose_it,
+            [asked.finished, asked.name, asked.agreed],
+            asked.opened,
+            show_progress_on=asked.opened,
             **long,
         )
         cancelled_by(self.context, dataset.stop, dataset.status)
@@ -249,6 +313,8 @@ class _Handlers:
             card.contact: message["contact"],
             card.citation: message["citation"],
             **self.result.hidden(),
+            **self.pull_request.offered("", ""),
+            self.pull_request.name: message["dataset"],
         }
 
     async def bundle(
@@ -283,7 +349,32 @@ class _Handlers:
             self.result.download: gr.update(
                 value=message["zip"], visible=True, label="Bundle" if good else "Validation report"
             ),
+            **self.pull_request.offered(message["folder"], self.context.settings.collection),
         }
+
+    async def propose_it(
+        self, request: gr.Request, finished: str, name: str, agreed: bool
+    ) -> AsyncIterator[dict[Any, Any]]:
+        """Open the pull request, in the name of the host's account."""
+        collection = self.context.settings.collection
+        try:
+            if not (finished and collection):
+                raise InputError("make the bundle first")
+            if not agreed:
+                raise InputError(
+                    "say that you may show the images to the public, or keep the bundle for yourself"
+                )
+            self.context.check_pull_requests()
+        except InputError as error:
+            raise refuse(error) from error
+        yield {self.pull_request.opened: "Opening the pull request ..."}
+        arguments = {"folder": finished, "collection": collection, "name": name.strip()}
+        async for message in follow(self.context, request, "propose", arguments):
+            if not isinstance(message, str):
+                self.context.count_pull_request()
+                name, url = message["name"], message["url"]
+                message = f"Proposed as **{name}**: [{url}]({url})"
+            yield {self.pull_request.opened: message}
 
     def counterpart(self, rows: list[list[Any]], name: str) -> str:
         return next((str(row[1]) for row in rows if row[0] == name), DROP)

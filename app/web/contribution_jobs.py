@@ -1,7 +1,8 @@
 """Contributing a dataset as jobs of the worker process; see `app.web.jobs` and `app.contribution`.
 
 The page shows the proposal of the first job in a table; what the visitor makes of it goes into the second,
-which begins anew with that map: nothing is kept between the two but the unpacked labels.
+which begins anew with that map: nothing is kept between the two but the unpacked labels. The third proposes
+the finished dataset to the host's collection on the Hub.
 """
 
 from __future__ import annotations
@@ -100,10 +101,11 @@ def make_bundle(
         leave_out: Leave out images with errors; else they refuse the dataset.
 
     Returns:
-        "zip" (the bundle, or the report alone where it was refused), "refused" ("" or why), "warnings",
-        "previews", "validation" (kind of problem -> how many).
+        "zip" (the bundle, or the report alone where it was refused), "refused" ("" or why), "folder" (the
+        dataset's, "" where it was refused), "warnings", "previews", "validation" (kind of problem -> how
+        many).
     """
-    from app.contribution import Prompts, Request
+    from app.contribution import DATASET, Prompts, Request
     from converters import read_labels
 
     path, folder = label_source(Path(source)), Path(out)
@@ -146,10 +148,30 @@ def make_bundle(
     return {
         "zip": packed,
         "refused": refused,
+        "folder": "" if refused else str(folder / DATASET),
         "warnings": warnings,
         "previews": _previews(folder),
         "validation": read_json(folder / "validation.json")["counts"],
     }
+
+
+def propose(folder: str, *, collection: str, name: str) -> dict[str, Any]:
+    """Propose a finished dataset to a collection on the Hub, in the name of the host's account.
+
+    Args:
+        folder: Of the dataset.
+        collection: "owner/name".
+        name: Of the dataset in it; one that is taken is refused, whosever it is.
+
+    Returns:
+        "url" (of the pull request) and "name".
+    """
+    from hub_cards import open_pull_request, plan_contribution
+
+    plan = plan_contribution(
+        Path(folder), collection, name=name, message="Contributed in a browser (`zoo app`).", revise=False
+    )
+    return {"url": open_pull_request(plan).url, "name": plan.name}
 
 
 def _contribute(request: Request, model: str, variant: str, vocabulary: str, prompts: Prompts) -> Outcome:

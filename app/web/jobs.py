@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.web.contribution_jobs import make_bundle as make_bundle
+from app.web.contribution_jobs import propose as propose
 from app.web.contribution_jobs import propose_map as propose_map
 from app.web.finetune_jobs import fine_tune as fine_tune
 from app.web.guards import shown_name
 from app.web.loaded import load_model
 from superset_vocab.errors import InputError
+from zoo.nwb import is_installed
 
 if TYPE_CHECKING:
     from zoo import Model, Predictions
@@ -62,7 +64,7 @@ def predict(
             f"{shown_name(paths[0])} has {len(found)} frames; at most {max_frames} are taken here"
         )
     stem = f"{paths[0].stem if len(paths) == 1 else 'images'}.{loaded.label}"
-    files = found.save(folder, stem)
+    files = found.save(folder, stem, _formats(video))
     if smooth:
         found, more = _smoothed(found, folder, stem)
         files += more
@@ -81,6 +83,11 @@ def predict(
         result["gallery"] = [str(path) for path in _labelled_images(found, paths, folder, style)]
         result["labels"] = _editor_labels(found, paths)
     return result
+
+
+def _formats(video: bool) -> list[str]:
+    """The tables that can be had here."""
+    return ["h5", "csv", "coco", *(["nwb"] if video and is_installed() else [])]
 
 
 def _smoothed(found: Predictions, folder: Path, stem: str) -> tuple[Predictions, list[Path]]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from superset_vocab import load_vocabulary
-from superset_vocab.errors import all_problems
+from superset_vocab.errors import InputError, all_problems
+from zoo.hub import check_repository
 
 MIB = 2**20
 
@@ -33,7 +34,11 @@ class Settings:
         max_test_images: Most left-over images that a fine-tuned model is tested on.
         idle_minutes: A visitor's files are removed after so long without a request.
         examples: Folder with example images and videos to choose from, or None.
+        collection: Dataset repository on the Hub, "owner/name", to which the tab Contribute opens pull
+            requests in the name of the host's account; "" for none.
+        max_pull_requests: Most of them that all visitors together may open in a day.
         pool: Folder of pictures to annotate, or None.
+        pool_origin: Where that folder's pictures are from, with the commit if it is the Hub; "" says nothing.
         annotations: Folder in which the annotations of the pool are kept, or None.
         pool_vocabulary: Vocabulary of the pool's keypoints.
         pool_keypoints: Those of them that can be seen in the pool's view; () for all.
@@ -56,7 +61,10 @@ class Settings:
     max_test_images: int = 100
     idle_minutes: float = 60.0
     examples: Path | None = None
+    collection: str = ""
+    max_pull_requests: int = 20
     pool: Path | None = None
+    pool_origin: str = ""
     annotations: Path | None = None
     pool_vocabulary: str = "superanimal_topviewmouse"
     pool_keypoints: tuple[str, ...] = ()
@@ -78,6 +86,11 @@ class Settings:
                 problems.append(f"{name}: {folder}: no such folder")
         if (self.pool is None) != (self.annotations is None):
             problems.append("a pool to annotate and a folder for its annotations go together; give both")
+        if self.collection:
+            try:
+                check_repository(self.collection, "collection: ")
+            except InputError as error:
+                problems.append(str(error))
         known = set(load_vocabulary(self.pool_vocabulary).keypoints)
         problems += [
             f"keypoint {name!r} of the pool is not in {self.pool_vocabulary}"

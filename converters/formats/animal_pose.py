@@ -33,12 +33,12 @@ from typing import Any
 
 import numpy as np
 
-from converters.formats.json_shape import json_shape
+from converters.formats.json_file import json_file, json_shape
 from converters.formats.malformed import reason
-from converters.images import SizeReader, content_hash
+from converters.images import SizeReader
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility
 from superset_vocab.errors import all_problems
-from superset_vocab.files import read_json
+from superset_vocab.files import read_json, sha256_of
 
 _LOG = logging.getLogger(__name__)
 _FILE = "keypoints.json"
@@ -46,10 +46,7 @@ _FILE = "keypoints.json"
 
 def detect(path: Path) -> bool:
     """An Animal-Pose .json (its "images" are an object), or the folder with keypoints.json."""
-    try:
-        kinds = json_shape(_label_file(path)).kinds
-    except InputError:
-        return False
+    kinds = json_shape(path, _FILE).kinds
     return [kinds.get(part) for part in ("images", "annotations", "categories")] == [dict, list, list]
 
 
@@ -66,7 +63,7 @@ def read(source: Path, *, dataset: str) -> LabelSet:
     Raises:
         InputError: If the file or its images are broken; all problems are listed.
     """
-    file = _label_file(source)
+    file = json_file(source, _FILE)
     content = read_json(file)
     if not _is_animal_pose(content):
         raise InputError(
@@ -114,15 +111,6 @@ def _records(
         text = "%s: %d keypoints lie outside of their image and are left out:\n  %s"
         _LOG.warning(text, file, len(outside), "\n  ".join(outside))
     return records
-
-
-def _label_file(path: Path) -> Path:
-    """The file itself, or a folder's keypoints.json."""
-    if path.is_dir():
-        return path / _FILE
-    if path.suffix.lower() != ".json":
-        raise InputError(f"{path}: is not a .json file")
-    return path
 
 
 def _is_animal_pose(content: Any) -> bool:
@@ -222,7 +210,7 @@ def _leave_out_outside(
 
 def _with_groups(records: list[LabelRecord]) -> tuple[LabelRecord, ...]:
     """The records, those of images with the same bytes in the group of the first of their names."""
-    hashes = [content_hash(record.image) for record in records]
+    hashes = [sha256_of(record.image) for record in records]
     first: dict[str, str] = {}
     for name, key in sorted((record.source_image, key) for record, key in zip(records, hashes, strict=True)):
         first.setdefault(key, name)

@@ -44,7 +44,7 @@ import numpy as np
 
 from converters.formats.coco_arrays import annotation_arrays, annotation_problem
 from converters.formats.image_lookup import ImageFinder, folders_of, places_of_images
-from converters.formats.json_shape import json_shape
+from converters.formats.json_file import json_file, json_shape
 from converters.images import image_problems, image_size, missing_images
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility, load_vocabulary
 from superset_vocab.errors import all_problems
@@ -73,9 +73,7 @@ class _Category:
 
 def detect(path: Path) -> bool:
     """A folder with annotations.json, or a .json with lists of images, annotations and categories."""
-    if not path.is_dir() and path.suffix.lower() != ".json":
-        return False
-    kinds = json_shape(_label_file(path)).kinds
+    kinds = json_shape(path, ANNOTATIONS).kinds
     return all(kinds.get(part) is list for part in _LISTS)
 
 
@@ -103,7 +101,7 @@ def read(source: Path, *, dataset: str, categories: Sequence[str] = ()) -> Label
 
 def read_document(source: Path, *, dataset: str, categories: Sequence[str] = ()) -> LabelSet:
     """As `read`, but look only whether the images exist."""
-    file = _label_file(source)
+    file = json_file(source, ANNOTATIONS)
     document = read_json(file)
     labels = from_document(document, file, dataset=dataset, location=str(source), categories=categories)
     missing = missing_images(labels.records)
@@ -150,15 +148,6 @@ def from_document(
     found = Source(dataset, keypoints, _licence(document, images), format="coco", location=location)
     operations = tuple(info.get("operations", ()))
     return LabelSet(keypoints, records, sources or (found,), info.get("vocabulary"), operations)
-
-
-def _label_file(path: Path) -> Path:
-    """The file itself, or a folder's annotations.json."""
-    if path.is_dir():
-        return path / ANNOTATIONS
-    if path.suffix.lower() != ".json":
-        raise InputError(f"{path}: is not a .json file")
-    return path
 
 
 def _categories(entries: list[Any], problems: list[str]) -> dict[Any, _Category]:

@@ -53,8 +53,14 @@ def annotation_arrays(
 
 
 def _has_box(annotation: dict[str, Any]) -> bool:
-    """Whether an annotation has a box that was labelled, not drawn around its keypoints by this package."""
-    return bool(annotation.get("bbox")) and annotation.get("bbox_source", "labels") == "labels"
+    """Whether an annotation has a box that was labelled, not drawn around its keypoints by this package.
+
+    Tools that know keypoints only write [0, 0, 0, 0], because COCO wants a box.
+    """
+    box = annotation.get("bbox")
+    if "bbox_source" in annotation:
+        return bool(box) and annotation["bbox_source"] == "labels"
+    return bool(box) and box != [0, 0, 0, 0]
 
 
 def _are_flags(flags: np.ndarray) -> bool:

@@ -39,7 +39,7 @@ def detect(path: Path) -> bool:
     """A folder, or its annotations/, with COCO files of two parts or more."""
     if not path.is_dir() or (path / coco.ANNOTATIONS).exists():
         return False
-    parts = {part for numbered in _files(path).values() for part in numbered}
+    parts = {part for numbered in _files(path)[0].values() for part in numbered}
     return len(parts) > 1
 
 
@@ -58,13 +58,16 @@ def read(source: Path, *, dataset: str, split: int | None = None, categories: Se
     Raises:
         InputError: If anything is broken; all problems are listed.
     """
-    numbered = _files(source)
+    numbered, twins = _files(source)
     if not numbered:
         raise InputError(f"{source}: has no COCO files named for parts, like ap10k-train-split1.json")
     number = min(numbered) if split is None else split
     if number not in numbered:
         there = ", ".join(str(n) for n in sorted(numbered))
         raise InputError(f"{source}: has no split {number}; it has {there}")
+    if twins[number]:
+        what = "has several files for a part; put each dataset into a folder of its own, or give one file"
+        raise all_problems(f"{source}: {what}", twins[number])
     sets = {
         part: coco.read_document(numbered[number][part], dataset=dataset, categories=categories)
         for part in PARTS
@@ -81,14 +84,18 @@ def read(source: Path, *, dataset: str, split: int | None = None, categories: Se
     return LabelSet(first.keypoints, _grouped(records), (found,))
 
 
-def _files(source: Path) -> dict[int, dict[str, Path]]:
-    """The COCO files by the number of the split (0 without one) and the part."""
+def _files(source: Path) -> tuple[dict[int, dict[str, Path]], dict[int, list[str]]]:
+    """The COCO files by the number of the split (0 without one) and part, and those too many, by number."""
     folder = source / "annotations" if (source / "annotations").is_dir() else source
     found: dict[int, dict[str, Path]] = defaultdict(dict)
+    twins: dict[int, list[str]] = defaultdict(list)
     for path in sorted(folder.glob("*.json")):
         if name := _NAME.fullmatch(path.stem):
-            found[int(name["number"] or 0)].setdefault(name["part"].lower(), path)
-    return dict(found)
+            number = int(name["number"] or 0)
+            first = found[number].setdefault(name["part"].lower(), path)
+            if first != path:
+                twins[number].append(f"{path.name} is in the place of {first.name}")
+    return dict(found), twins
 
 
 def _problems(sets: dict[str, LabelSet]) -> list[str]:

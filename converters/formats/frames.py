@@ -142,7 +142,8 @@ def _grabbed(video: Path) -> Iterable[tuple[int, cv2.VideoCapture]]:
     """Each frame's number and the capture that stands at it."""
     if not video.is_file():
         raise InputError(f"{video}: no such video")
-    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    # Absolute: FFmpeg takes what is before the first colon of "10:30:05.mp4" for a protocol.
+    capture = cv2.VideoCapture(str(video.absolute()), cv2.CAP_FFMPEG)
     try:
         index = 0
         while capture.grab():

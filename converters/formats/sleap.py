@@ -17,7 +17,8 @@ What is lost: `complete` flags, scores, the skeleton's edges, sessions, and what
 The frames of the labels are written as PNG into the folder given for them. They come out of the package, or
 out of the videos: these are looked for where the file says, beside the file, and where `video` says (a
 video, or a folder of videos). Of image sequences the images themselves are taken. The split group is the
-video; an image is called `<video>/img<frame>.png`, and its `source_id` is the number of the frame.
+video, also where merged projects list it several times; an image is called `<video>/img<frame>.png`, and its
+`source_id` is the number of the frame.
 """
 
 from __future__ import annotations
@@ -170,12 +171,14 @@ def _images(
     by_video: dict[int, list[Any]] = defaultdict(list)
     for frame in labelled:
         by_video[id(frame.video)].append(frame)
-    images, problems, taken = {}, [], Counter()
+    images, problems, names = {}, [], {}
+    taken: Counter[str] = Counter()
     for shown in by_video.values():
-        video = shown[0].video
-        stem = _stem(video)
-        taken[stem] += 1
-        stem = stem if taken[stem] == 1 else f"{stem}__{taken[stem]}"
+        stem, film = _stem(shown[0].video), _identity(source, shown[0].video, given)
+        if film not in names:  # projects that were merged may list a video once for each of them
+            taken[stem] += 1
+            names[film] = stem if taken[stem] == 1 else f"{stem}__{taken[stem]}"
+        stem = names[film]
         try:
             paths = _frames_of(source, shown, frames, given, len(by_video))
         except InputError as error:
@@ -196,6 +199,13 @@ def _stem(video: Video) -> str:
     name = original.filename[0] if isinstance(original.filename, list) else original.filename
     path = posix_name(str(name))
     return path.parent.name or path.stem if isinstance(original.filename, list) else path.stem
+
+
+def _identity(source: Path, video: Video, given: Path | None) -> str:
+    """What two entries of one film have in common: its file where that is at hand, else what it is called."""
+    original = video.source_video or video
+    found = None if isinstance(original.filename, list) else _find(source, str(original.filename), given)
+    return str(found.resolve() if found else original.filename)
 
 
 def _frames_of(

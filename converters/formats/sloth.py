@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.formats.json_shape import json_shape
+from converters.formats.json_file import json_file, json_shape
 from converters.formats.malformed import reason
 from converters.images import SizeReader
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility
@@ -33,6 +33,7 @@ from superset_vocab.errors import all_problems
 from superset_vocab.files import read_json
 
 _LOG = logging.getLogger(__name__)
+_FILE = "*.json"
 KEYPOINTS = ("snout", "left_ear", "right_ear", "tail_base")
 _CORNER_TO_CENTRE = 0.5  # px
 _SMALLEST_BOX = 8.0  # px
@@ -40,10 +41,7 @@ _SMALLEST_BOX = 8.0  # px
 
 def detect(path: Path) -> bool:
     """A sloth .json, or a folder with exactly one .json, which is one."""
-    try:
-        return json_shape(_label_file(path)).shared >= {"filename", "annotations"}
-    except InputError:
-        return False
+    return json_shape(path, _FILE).shared >= {"filename", "annotations"}
 
 
 def recording_day(file_name: str, otherwise: str) -> str:
@@ -61,7 +59,7 @@ def read(source: Path, *, dataset: str) -> LabelSet:
     Raises:
         InputError: If the file is broken or images are; all problems are listed.
     """
-    file = _label_file(source)
+    file = json_file(source, _FILE)
     content = read_json(file)
     if not isinstance(content, list):
         raise InputError(f"{file}: is no sloth file, which is a list of images")
@@ -91,18 +89,6 @@ def read(source: Path, *, dataset: str) -> LabelSet:
         )
     found = Source(dataset, KEYPOINTS, format="sloth", location=str(source))
     return LabelSet(KEYPOINTS, tuple(records), (found,))
-
-
-def _label_file(path: Path) -> Path:
-    """The file itself, or the only .json of a folder."""
-    if not path.is_dir():
-        if path.suffix.lower() != ".json":
-            raise InputError(f"{path}: is not a .json file")
-        return path
-    files = sorted(path.glob("*.json"))
-    if len(files) != 1:
-        raise InputError(f"{path}: has {len(files)} .json files, not one; give the path of the label file")
-    return files[0]
 
 
 def _group(annotations: list[dict[str, Any]]) -> list[tuple[dict[str, Any], list[tuple[float, float]]]]:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from converters.formats.image_lookup import ImageFinder, places_of_images, posix_name
-from converters.formats.json_shape import json_shape
+from converters.formats.json_file import json_file, json_shape
 from converters.images import image_problems
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility
 from superset_vocab.errors import all_problems
@@ -40,16 +40,14 @@ KEYPOINTS = (
     "TailBase", "TailEnd", "L_EarBase", "R_EarBase", "Nose", "Chin",
     "L_EarTip", "R_EarTip", "L_Eye", "R_Eye", "Withers", "Throat",
 )  # fmt: skip
+_FILE = "StanfordExtra*.json"
 _PARTS = ("train", "val", "test")
 _NEEDED = {"img_path", "img_width", "img_height", "joints"}
 
 
 def detect(path: Path) -> bool:
     """A .json with a list of dogs, or a folder with one StanfordExtra*.json."""
-    try:
-        return json_shape(_label_file(path)).shared >= _NEEDED
-    except InputError:
-        return False
+    return json_shape(path, _FILE).shared >= _NEEDED
 
 
 def read(source: Path, *, dataset: str) -> LabelSet:
@@ -65,7 +63,7 @@ def read(source: Path, *, dataset: str) -> LabelSet:
     Raises:
         InputError: If the file or its images are broken; all problems are listed.
     """
-    file = _label_file(source)
+    file = json_file(source, _FILE)
     content = read_json(file)
     if not isinstance(content, list):
         raise InputError(f"{file}: is no StanfordExtra file, which is a list of dogs")
@@ -90,18 +88,6 @@ def read(source: Path, *, dataset: str) -> LabelSet:
         raise all_problems(f"{file}", problems)
     found = Source(dataset, KEYPOINTS, format="stanford-extra", location=str(source))
     return LabelSet(KEYPOINTS, tuple(records), (found,))
-
-
-def _label_file(path: Path) -> Path:
-    """The file itself, or a folder's only StanfordExtra*.json."""
-    if not path.is_dir():
-        if path.suffix.lower() != ".json":
-            raise InputError(f"{path}: is not a .json file")
-        return path
-    files = sorted(path.glob("StanfordExtra*.json"))
-    if len(files) != 1:
-        raise InputError(f"{path}: has {len(files)} StanfordExtra*.json, not one; give the path of the file")
-    return files[0]
 
 
 def _parts(file: Path, count: int, problems: list[str]) -> dict[int, str]:

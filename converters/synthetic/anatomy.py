@@ -93,8 +93,6 @@ class MouseShape:
 
     Attributes:
         outline: (P, 2) closed polygon of head and trunk.
-        spine: (S, 2) from nose to tail base.
-        half_width: (S,) along the spine.
         ears: Two of (centre (2,), axis angle, radius): left, right.
         feet: Up to four of (centre (2,), axis angle, length).
         tail: (Q, 2) from tail base to tip.
@@ -103,8 +101,6 @@ class MouseShape:
     """
 
     outline: np.ndarray
-    spine: np.ndarray
-    half_width: np.ndarray
     ears: tuple[tuple[np.ndarray, float, float], ...]
     feet: tuple[tuple[np.ndarray, float, float], ...]
     tail: np.ndarray
@@ -163,7 +159,7 @@ def build(posture: Posture) -> MouseShape:
     normal = np.stack([-np.sin(spine.angle), np.cos(spine.angle)], axis=1) * spine.half_width[:, None]
     outline = np.concatenate([spine.points + normal, (spine.points - normal)[::-1]])
     feet = tuple(_feet(spine, posture))
-    return MouseShape(outline, spine.points, spine.half_width, ears, feet, tail, tail_half_width, keypoints)
+    return MouseShape(outline, ears, feet, tail, tail_half_width, keypoints)
 
 
 def _ear(spine: _Spine, posture: Posture, side: str, sign: float, keypoints: dict[str, np.ndarray]):

@@ -1,4 +1,4 @@
-"""What a JSON file looks like from outside, for telling formats apart.
+"""Where a JSON label file lies, and what it looks like from outside, for telling formats apart.
 
 Several formats are JSON, and each has to look into a file to recognise its own. Label files are large, so
 one is parsed once for all of them and only its outline is kept.
@@ -28,11 +28,35 @@ class JsonShape:
     shared: frozenset[str] = frozenset()
 
 
-def json_shape(path: Path) -> JsonShape:
-    """The outline of a JSON file; an empty one if it is none."""
+def json_file(source: Path, in_folder: str) -> Path:
+    """The label file that was meant: the source itself, or a file in it if that is a folder.
+
+    Args:
+        source: The .json, or the folder.
+        in_folder: The file's name in a folder; with a "*" just one file there must have such a name.
+
+    Raises:
+        InputError: If the source is another file, or a folder with none or several.
+    """
+    if not source.is_dir():
+        if source.suffix.lower() != ".json":
+            raise InputError(f"{source}: is not a .json file")
+        return source
+    if "*" not in in_folder:
+        return source / in_folder
+    files = sorted(source.glob(in_folder))
+    if len(files) != 1:
+        kind = in_folder.removeprefix("*")
+        raise InputError(f"{source}: has {len(files)} {kind} files, not one; give the path of the label file")
+    return files[0]
+
+
+def json_shape(source: Path, in_folder: str) -> JsonShape:
+    """The outline of `json_file`; an empty one if there is none or it is no JSON."""
     try:
-        about = path.stat()
-        return _shape(path, about.st_mtime_ns, about.st_size)
+        file = json_file(source, in_folder)
+        about = file.stat()
+        return _shape(file, about.st_mtime_ns, about.st_size)
     except (OSError, InputError):
         return JsonShape({})
 
