@@ -87,7 +87,7 @@ def test_corrected_pictures_go_into_fine_tuning_on_a_phone(page: Page) -> None:
     assert "my model 1" in said
     result = page.one("#finetune-result").text
     assert "Learned from 1 labelled frame." in result
-    assert "No labelled frame was left over" in result
+    assert "there is none left to test the model on" in result
     page.all_within_reach()
 
 
@@ -95,11 +95,11 @@ def test_cancelling_leaves_the_page_alive(page: Page, project: Path) -> None:
     page.open(*WIDE, "dark")
     page.tab("Fine-tune")
     page.upload("#finetune-upload", project)
-    page.press("#finetune-run")  # 200 steps
-    page.says("#finetune-status", "training: ", " of 200")
+    page.press("#finetune-run")
+    page.says("#finetune-status", "training: ")  # 200 steps
     page.press("#finetune-cancel")
-    assert "cancelled" in page.error()
     page.says("#finetune-status", "Cancelled.")
+    assert not page.all(".toast-body.error")
     page.all_within_reach()
     page.tab("Try")
     assert "An animal in 1 of 1 images" in page.predict(GOLDEN / "wild_16.png")
