@@ -29,19 +29,8 @@ from app import (
     web_command,
     weights_command,
 )
+from app.extras import what_to_install
 from superset_vocab.errors import InputError
-
-_EXTRAS = {
-    "albumentations": "train",
-    "gradio": "app",
-    "matplotlib": "train",
-    "mmengine": "train",
-    "numba": "smooth",
-    "pycocotools": "train",
-    "sleap_io": "sleap",
-    "statsmodels": "smooth",
-    "tensorboard": "train",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,14 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"zoo: error: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        remedy = what_to_install(error)
+        if remedy is None:
             raise
-        print(
-            f"zoo: error: this needs {error.name}, which is not installed; "
-            f'pip install "superanimal-zoo[{extra}]"',
-            file=sys.stderr,
-        )
+        print(f"zoo: error: {remedy}", file=sys.stderr)
         return 2
 
 

@@ -181,7 +181,7 @@ class Visitor:
             return Answer(str(output.get("error")), False, waited, seconds)
         status, *rest = output["data"]
         files = tuple(re.findall(r'"url": "(http[^"]+)"', json.dumps(rest)))
-        return Answer(status, True, waited, seconds, files)
+        return Answer(status, bool(files), waited, seconds, files)  # none of a cancelled one
 
     def _at_once(self, function: str, arguments: list[Any]) -> list[Any]:
         """What an event answers that does not wait in the queue."""

@@ -75,7 +75,7 @@ def test_a_cancelled_and_a_killed_job_leave_the_others_alone(app: RunningApp, tm
         time.sleep(1)
         other = pool.submit(second.predict, waiting)
         assert first.cancel() == "Cancelled."
-        assert job.result().message == "cancelled"
+        assert (job.result().message, job.result().served) == ("Cancelled.", False)
         assert other.result().served
 
         job = pool.submit(first.predict, long)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -11,11 +10,9 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
-from web_page import PHONE, WIDE, Page, browsing
+from web_page import PHONE, WIDE, Page, browsing, labelled_project
 
 from converters import load_superset
-from converters.synthetic import LABS, synthesize
-from converters.writers.registry import write_labels
 
 MAP = {"snout": "nose", "ear_l": "left_ear", "ear_r": "right_ear", "tailroot": "tail_base"}
 
@@ -28,11 +25,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rendered mice as somebody's DeepLabCut project, zipped."""
-    folder = tmp_path_factory.mktemp("project")
-    labels = synthesize(LABS["openfield"], 6, folder / "images", seed=3)
-    write_labels(labels, folder / "mine", format="deeplabcut")
-    return Path(shutil.make_archive(str(folder / "mine"), "zip", folder, "mine"))
+    return labelled_project(tmp_path_factory.mktemp("project"))
 
 
 def inspect(page: Page, project: Path, *, look: bool) -> None:

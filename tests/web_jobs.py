@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -52,3 +54,10 @@ def die() -> dict[str, Any]:
 def fail() -> dict[str, Any]:
     """An error of the program."""
     raise ZeroDivisionError("not foreseen")
+
+
+def need(module: str) -> dict[str, Any]:
+    """Import what is not installed."""
+    sys.modules[module] = None  # type: ignore[assignment] - as the import system marks what there is not
+    importlib.import_module(module)
+    return {}

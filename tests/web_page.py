@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from benchmarks.app_load import RunningApp
+from converters.synthetic import LABS, synthesize
+from converters.writers.registry import write_labels
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 if not (CHROMIUM.exists() and DRIVER.exists()):
@@ -53,6 +56,13 @@ for (const one of document.querySelectorAll('button, textarea, select, a[downloa
 }
 return wrong;
 """
+
+
+def labelled_project(folder: Path) -> Path:
+    """Six rendered mice as somebody's DeepLabCut project, zipped."""
+    labels = synthesize(LABS["openfield"], 6, folder / "images", seed=3)
+    write_labels(labels, folder / "mine", format="deeplabcut")
+    return Path(shutil.make_archive(str(folder / "mine"), "zip", folder, "mine"))
 
 
 class Page:

@@ -231,6 +231,7 @@ class ProgressLog:
                 self._measured = CsvLog(session.out / "validation.csv", start=session.step)
             self._board = SummaryWriter(str(session.out / "tensorboard"), purge_step=session.step + 1)
         self._bar = tqdm(
+            desc="training",
             total=session.schedule.iterations,
             initial=session.step,
             disable=None if self._main else True,  # None: only on a terminal

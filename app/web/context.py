@@ -14,7 +14,7 @@ import gradio as gr
 
 from app.web.settings import Settings
 from app.web.visitors import Visitor, Visitors, public
-from app.web.worker import Finished, JobLostError, Progress, Waiting, Worker
+from app.web.worker import Finished, JobCancelledError, JobLostError, Progress, Waiting, Worker
 from superset_vocab.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ _CRASHED = (
 )
 
 _DAY = 86_400.0  # seconds
+_CANCELLED = "Cancelled."
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}  # of an event: for the page alone
 
 
@@ -92,7 +93,7 @@ def session(request: gr.Request) -> str:
 async def follow(
     context: AppContext, request: gr.Request, job: str, arguments: dict[str, Any]
 ) -> AsyncIterator[str | dict[str, Any]]:
-    """Do a job and tell how it goes: sentences for the page, and at the end the result.
+    """Do a job and tell how it goes: sentences for the page, then the result unless it is cancelled.
 
     Raises:
         gr.Error: With a sentence for the visitor.
@@ -107,6 +108,8 @@ async def follow(
             if text != last:
                 last = text
                 yield text
+    except JobCancelledError:
+        yield _CANCELLED
     except InputError as error:
         raise gr.Error(public(str(error)), duration=None, print_exception=False) from error
     except JobLostError as error:
@@ -118,7 +121,7 @@ def cancelled_by(context: AppContext, stop: gr.Button, status: gr.Markdown) -> N
     """Let a button cancel the visitor's job, wherever it was begun."""
 
     def cancel(request: gr.Request) -> str:
-        return "Cancelled." if context.worker.cancel(session(request)) else "Nothing is running."
+        return _CANCELLED if context.worker.cancel(session(request)) else "Nothing is running."
 
     stop.click(cancel, None, status, queue=False, **PRIVATE)
 

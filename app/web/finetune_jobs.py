@@ -42,7 +42,8 @@ def fine_tune(
         model: Name of the model.
         variant: "" for its own choice.
         keypoint_map: File of a keypoint map; "" takes the dataset's, or the proposed one.
-        frames: Labelled images to learn from, drawn at random; 0 takes all, up to `max_images`.
+        frames: Labelled images to learn from, drawn at random, all where there are fewer; 0 takes all,
+            up to `max_images`.
         steps: Optimiser steps.
         seed: Of frames, samples and order.
         max_images: See `frames`.
@@ -67,7 +68,7 @@ def fine_tune(
     )
     labels = project_labels(how, loaded)
     check_inside(labels, Path(project))
-    n_frames = frames or min(_n_annotated(labels), max_images)
+    n_frames = min(frames or max_images, _n_annotated(labels))
     used, rest = choose_frames(labels, n_frames, seed=seed)
     overrides = {
         "run.seed": seed,

@@ -296,7 +296,8 @@ def read_curve(folder: Path) -> pd.DataFrame:
 
 def summary(message: dict[str, Any]) -> str:
     """What a fine-tuning came to, in Markdown."""
-    lines = [f"Learned from {message['n_images']} labelled frames."]
+    n = message["n_images"]
+    lines = [f"Learned from {n} labelled {'frame' if n == 1 else 'frames'}."]
     if message["table"]:
         lines += [
             f"\nOn {message['n_test']} labelled frames that were not used (frames of one recording are much "
@@ -306,7 +307,7 @@ def summary(message: dict[str, Any]) -> str:
             *(f"| {name} | {before} | {after} |" for name, before, after in message["table"]),
         ]
     else:
-        lines.append("No labelled frame was left over to test on; choose fewer frames for figures.")
+        lines.append("All labelled frames were learned from, so there is none left to test the model on.")
     if message["pairs"]:
         pairs = ", ".join(f"{name} → {target or 'left out'}" for name, target in message["pairs"].items())
         lines.append(f"\nYour keypoints were taken as: {pairs}. If one is wrong, upload a keypoint map.")

@@ -24,6 +24,8 @@ _CSS = """
 }
 .gradio-container .column { min-width: min(320px, 100%) !important; }
 .gradio-container { max-width: 1280px !important; margin: 0 auto; }
+/* What went wrong stands in a message of its own; "Error" would cover the line that says how it goes. */
+[data-testid="status-tracker"] > .error, [data-testid="status-tracker"] > .clear-status { display: none; }
 footer { display: none !important; }
 /* Not every button: those that lie on a cell of a table would cover it, and no double click reach it. */
 button.lg, button[role="tab"] { min-height: 40px; }

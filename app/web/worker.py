@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from app.extras import what_to_install
 from app.web.settings import Settings
 from superset_vocab.errors import InputError
 
@@ -64,6 +65,13 @@ class JobLostError(RuntimeError):
     """The process ended without a word: an error in the program, or no memory left."""
 
 
+class JobCancelledError(InputError):
+    """The visitor cancelled it."""
+
+    def __init__(self) -> None:
+        super().__init__("cancelled")
+
+
 @dataclass(eq=False)
 class _Ticket:
     """A visitor's place in line."""
@@ -103,8 +111,9 @@ class Worker:
             arguments: Its keyword arguments, plain data.
 
         Raises:
-            InputError: If too many wait, the session has a job already, or the job refuses its input, is
-                cancelled, or takes too long.
+            InputError: If too many wait, the session has a job already, or the job refuses its input or
+                takes too long.
+            JobCancelledError: If it is cancelled.
             JobLostError: If the process ends without an answer.
         """
         if any(ticket.session == session for ticket in self._line):
@@ -118,7 +127,7 @@ class Worker:
         try:
             while self._line[0] is not ticket:
                 if ticket.cancelled:
-                    raise InputError("cancelled")
+                    raise JobCancelledError
                 yield Waiting(self._line.index(ticket))
                 await asyncio.sleep(_LOOK)
             async for message in self._work(ticket, job, arguments):
@@ -171,7 +180,7 @@ class Worker:
         """The next message; ("nothing", None) now and then, so that the caller can say that it goes on."""
         for _ in range(5):
             if ticket.cancelled:
-                raise InputError("cancelled")
+                raise JobCancelledError
             if time.monotonic() > end:
                 raise InputError(
                     f"this takes longer than the {self._settings.max_job_seconds / 60:.0f} minutes that a "
@@ -214,6 +223,11 @@ def _serve(pipe: Connection, module: str) -> None:
             pipe.send(("done", getattr(jobs, job)(**arguments)))
         except InputError as error:
             pipe.send(("refused", str(error)))
+        except ModuleNotFoundError as error:
+            remedy = what_to_install(error)
+            if remedy is None:
+                raise
+            pipe.send(("refused", f"{remedy}, where this app runs"))
 
 
 def _report_progress_to(pipe: Connection) -> None:
