@@ -65,7 +65,7 @@ def read_table(path: Path) -> LabelTable:
         return _read_csv(path)
     try:
         return _read_h5(path)
-    except (OSError, KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(

@@ -105,7 +105,7 @@ def _load(source: Path) -> Labels:
 
     try:
         return load_slp(source, open_videos=False)
-    except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
         text = " ".join(str(error).split())
         raise InputError(
             f"{source}: is no SLEAP file that sleap-io {sleap_io.__version__} can read ({text}); "
@@ -271,7 +271,7 @@ def _unpack(video: Video, shown: list[Any], frames: Path) -> dict[int, Path]:
             if not cv2.imwrite(str(path), colour):
                 raise InputError(f"{path}: cannot be written")
             found[index] = path
-    except (OSError, KeyError, ValueError, IndexError, TypeError, cv2.error) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, IndexError, TypeError, cv2.error) as error:
         if isinstance(error, InputError):
             raise
         text = " ".join(str(error).split())
