@@ -414,7 +414,7 @@ def test_a_models_folder_matches_and_is_a_member_of_an_ensemble(
     check_members(members)
     names = [path.name for path in member_paths(tmp_path, Path("a.mp4"), members)]
     assert names == ["a.member0.replay.h5", "a.member1.naive.h5"]
-    with pytest.raises(InputError, match=r"model\.toml"):
+    with pytest.raises(InputError, match=r"members: .*nothing: "):
         check_members([Member.parse(f"{tmp_path}/nothing")])
     source, folder = need("openfield-Pranav-2018-10-30"), tuned["replay"].spec.pose.weights.folder
     ask = ["match", str(source), "--model", str(folder), "--out", str(tmp_path / "m"), "--max-images", "2"]
