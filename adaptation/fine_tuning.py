@@ -34,7 +34,7 @@ from adaptation.memory_replay import Replay, Replayed, replayed_labels
 from converters.views import subset
 from superset_vocab import InputError, LabelSet
 from superset_vocab.errors import all_problems
-from superset_vocab.files import make_folder, read_json
+from superset_vocab.files import make_folder, read_json, sha256_of
 from superset_vocab.provenance import operation, package_version
 from superset_vocab.toml_text import toml_table
 from training.batches import build_dataset
@@ -241,6 +241,23 @@ def choose_frames(labels: LabelSet, n_frames: int, *, seed: int = 0) -> tuple[La
     return subset(labels, lambda r: id(r) in drawn), subset(labels, lambda r: id(r) not in drawn)
 
 
+def trained_images(model: Model) -> frozenset[str]:
+    """The images (`image_key`) that a model in a folder was fine-tuned on, and what it was made from.
+
+    Empty for published models, and where the folder does not say it.
+    """
+    folder = model.spec.pose.weights.folder
+    if folder is None or not (folder / RECORD_FILE).is_file():
+        return frozenset()
+    content = read_json(folder / RECORD_FILE)
+    return frozenset(content.get("images") or ()) if isinstance(content, dict) else frozenset()
+
+
+def image_key(image: Path) -> str:
+    """Beginning of the hash of an image's bytes: a copy by another name has the same."""
+    return sha256_of(image)[:16]
+
+
 def _check(model: Model, labels: LabelSet, method: str, replay: Replay | None) -> None:
     """Refuse what cannot be fine-tuned, before any work."""
     spec = model.spec
@@ -328,6 +345,7 @@ def _write(model: Model, labels: LabelSet, out: Path, made: _Made) -> None:
         "parent": asdict(spec.parent) if spec.parent else None,
         "operations": [*labels.operations, operation("fine_tune", method=made.method, n_images=len(labels))],
         "asked": made.asked,
+        "images": sorted(trained_images(model) | {image_key(r.image) for r in labels.records}),
         "replay": None if made.replayed is None else _replay_record(made.replayed),
         "training": read_json(made.result.record),
     }

@@ -24,7 +24,7 @@ from adaptation.eks.members import Member, check_members, member_paths
 from adaptation.fine_tuning import METHODS, choose_frames, fine_tune, fine_tuning_recipe, starting_network
 from adaptation.memory_replay import Replay
 from app.cli import build_parser, main
-from app.finetune_command import project_labels
+from app.finetune_command import compare_on_rest, project_labels
 from converters import convert_labels, load_superset
 from converters.synthetic import lab_named, synthesize
 from superset_vocab import InputError, LabelSet, Visibility, load_vocabulary
@@ -420,6 +420,22 @@ def test_a_models_folder_matches_and_is_a_member_of_an_ensemble(
     ask = ["match", str(source), "--model", str(folder), "--out", str(tmp_path / "m"), "--max-images", "2"]
     assert main([*ask, "--quiet"]) == 0
     assert (tmp_path / "m" / "keypoint_map.toml").is_file()
+
+
+def test_frames_that_the_parent_was_fine_tuned_on_do_not_test_the_child(
+    model: zoo.Model, labels: LabelSet, tmp_path: Path
+) -> None:
+    """A few frames more are labelled, and the model goes on."""
+
+    def some(start: int, stop: int) -> LabelSet:
+        return replace(labels, records=labels.records[start:stop])
+
+    parent = fine_tune(model, some(0, 3), tmp_path / "parent", method="naive", overrides=FAST)
+    child = fine_tune(parent, some(3, 5), tmp_path / "child", method="naive", overrides=FAST)
+    found = compare_on_rest(parent, child, some(3, 5), labels, method="naive", boxes="labels")
+    assert found is not None
+    assert (found.reports["naive"].n_images, found.n_known) == (3, 5)
+    assert compare_on_rest(parent, child, some(0, 1), some(0, 5), method="naive", boxes="labels") is None
 
 
 @pytest.mark.parametrize(
