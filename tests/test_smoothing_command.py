@@ -318,6 +318,8 @@ def test_a_stopped_ensemble_goes_on(squares: list[tuple], tmp_path: Path) -> Non
     both = predict_members(video, members, tmp_path / "out", resume=True)
     assert path.stat().st_mtime_ns == before
     assert len(both) == 2
+    with pytest.raises(InputError, match="its max_individuals was None, not 2"):
+        predict_members(video, members, tmp_path / "out", resume=True, predict={"max_individuals": 2})
     (tmp_path / "other").mkdir()
     other = write_video(tmp_path / "other" / "mouse.mp4", moving_square(21))
     with pytest.raises(InputError, match="cannot be resumed from"):
