@@ -194,7 +194,33 @@ def fine_tuning_recipe(
         "run": {"checkpoint_every": 50, "log_every": 10, "workers": 0},
     }
     text = "\n".join(toml_table(name, entries) for name, entries in tables.items())
-    return parse_recipe(text, what=f"fine-tuning of {spec.full_name}", overrides=overrides)
+    what = f"fine-tuning of {spec.full_name}"
+    recipe = parse_recipe(text, what=what, overrides=overrides)
+    _refuse_foreign(recipe, parse_recipe(text), what)
+    return recipe
+
+
+_OF_PARENT = ("view", "input_size", "stride", "context", "grey", "normalisation", "crop")
+"""Entries of [batch] that the result has in common with its parent."""
+
+
+def _refuse_foreign(recipe: Recipe, usual: Recipe, what: str) -> None:
+    """Refuse changes to a recipe that would have no effect, or that the result would not be run with.
+
+    Raises:
+        InputError: Lists all of them.
+    """
+    problems = [
+        f"batch.{name} is {old!r}, as the parent's: the result is run like its parent"
+        for name in _OF_PARENT
+        if (old := getattr(usual.batch, name)) != getattr(recipe.batch, name)
+    ]
+    if recipe.data.sources != usual.data.sources or recipe.data.subset != usual.data.subset:
+        problems.append("data.sources and data.subset have no effect: the labels are given (--frames)")
+    if recipe.validation != usual.validation:
+        problems.append("[validation] has no effect: the labelled frames that are not used test the result")
+    if problems:
+        raise all_problems(what, problems)
 
 
 def starting_network(model: Model, recipe: Recipe, method: str) -> nn.Module:

@@ -82,6 +82,8 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     from adaptation.memory_replay import Replay
     from superset_vocab.errors import InputError
 
+    if arguments.seed < 0:
+        raise InputError(f"--seed is {arguments.seed}, want 0 or more")
     if arguments.threshold is not None and arguments.method != "replay":
         raise InputError("--threshold has no effect without --method replay; leave one out")
     if _is_superset(arguments.project) and (arguments.format or arguments.dataset or arguments.option):

@@ -255,6 +255,10 @@ def test_frames_are_drawn_by_seed_and_nested(labels: LabelSet) -> None:
         ({"method": "magic"}, "'magic' is no way of fine-tuning; there are: replay, naive"),
         ({"method": "naive", "replay": Replay()}, "no effect with method 'naive'"),
         ({"overrides": ["schedule.lr"]}, "is not of the form"),
+        ({"overrides": ["batch.context=3.0"]}, "batch.context is 1.25, as the parent's"),
+        ({"overrides": ["batch.view=frame"]}, "batch.view is 'crop', as the parent's"),
+        ({"overrides": ["data.subset=0.5"]}, "data.sources and data.subset have no effect"),
+        ({"overrides": ["validation.held_out=true"]}, "validation. has no effect"),
     ],
 )
 def test_mistakes_are_told_before_any_work(
@@ -446,6 +450,7 @@ def test_frames_that_the_parent_was_fine_tuned_on_do_not_test_the_child(
         (["--dataset", "mine"], "already, --format and --dataset have no effect"),
         (["--frames", "100"], "100 frames asked for, and 8 are labelled"),
         (["--threshold", "2"], "threshold of memory replay is 2"),
+        (["--frames", "3", "--seed", "-1"], "--seed is -1, want 0 or more"),
     ],
 )
 def test_command_refuses(project: Path, tmp_path: Path, capsys, arguments: list[str], words: str) -> None:
