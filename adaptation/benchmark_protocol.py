@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from adaptation.benchmark_spec import Benchmark, data_path
@@ -30,7 +31,7 @@ from adaptation.fine_tuning import fine_tune
 from adaptation.memory_replay import Replay
 from converters import convert, load_superset
 from converters.views import subset
-from superset_vocab import InputError, LabelSet, Visibility
+from superset_vocab import InputError, LabelSet
 from superset_vocab.files import make_folder, read_json, sha256_of, write_json
 from training.evaluate import Report, evaluate_model
 from training.splits import split_by_fraction
@@ -260,7 +261,7 @@ def _load(benchmark: Benchmark, path: str, part: str, out: Path, shuffle: int) -
 
 def _labelled(labels: LabelSet) -> LabelSet:
     """Without the images that have nothing annotated: nobody can be trained or tested on them."""
-    return subset(labels, lambda record: bool((record.visibility >= Visibility.OCCLUDED).any()))
+    return subset(labels, lambda record: bool(record.annotated.any()))
 
 
 def _by_lists(labels: LabelSet, benchmark: Benchmark, shuffle: int) -> tuple[LabelSet, LabelSet]:
@@ -319,7 +320,9 @@ def _pretrain(benchmark: Benchmark, out: Path, target: tuple[LabelSet, LabelSet]
             f"under another name ({', '.join(sorted(seen)[:5])}); remove them there"
         )
     recipe = replace(recipe, data=replace(recipe.data, sources=tuple(kept)))
-    result = train(recipe, out / "pretraining", resume=(out / "pretraining" / "checkpoint.pt").exists())
+    folder = out / "pretraining"
+    device = torch.device(base.device)
+    result = train(recipe, folder, resume=(folder / "checkpoint.pt").exists(), device=device)
     spec = replace(
         base.spec,
         variant=f"{base.spec.variant}-without-{'-'.join(sorted(names))}",

@@ -32,6 +32,7 @@ from typing import Any
 from adaptation.fine_tuning import METHODS
 from superset_vocab.errors import InputError
 from superset_vocab.files import read_text
+from superset_vocab.toml_text import toml_names
 from training.recipe import parse_tables
 
 _FOLDER = resources.files("adaptation") / "benchmarks"
@@ -200,7 +201,7 @@ class Benchmark:
 
 def list_benchmarks() -> list[str]:
     """Names of the benchmarks that come with the package, sorted."""
-    return sorted(f.name.removesuffix(".toml") for f in _FOLDER.iterdir() if f.name.endswith(".toml"))
+    return toml_names(_FOLDER)
 
 
 def load_benchmark(name: str | Path, overrides: Sequence[str] = ()) -> Benchmark:

@@ -32,7 +32,7 @@ from torch import nn
 
 from adaptation.memory_replay import Replay, Replayed, replayed_labels
 from converters.views import subset
-from superset_vocab import InputError, LabelSet, Visibility
+from superset_vocab import InputError, LabelSet
 from superset_vocab.errors import all_problems
 from superset_vocab.files import make_folder, read_json
 from superset_vocab.provenance import operation, package_version
@@ -73,7 +73,7 @@ def fine_tune(
     """Fine-tune a top-down model and write it as a model's folder.
 
     Args:
-        model: From `zoo.load`; it is not changed.
+        model: From `zoo.load`; it is not changed. The training runs on its device.
         labels: In its vocabulary (`converters`); a project's keypoints that the vocabulary does not have
             are not learned.
         out: New folder for the result.
@@ -116,7 +116,14 @@ def fine_tune(
     network = starting_network(model, recipe, method)
     check_takes(network, recipe)
     result = fit(
-        network, dataset, recipe, run, resume=resume, data_sha256=label_sha256(taught), notes=tuple(notes)
+        network,
+        dataset,
+        recipe,
+        run,
+        resume=resume,
+        data_sha256=label_sha256(taught),
+        notes=tuple(notes),
+        device=torch.device(model.device),
     )
     _write(model, labels, out, _Made(method, asked, result, replayed))
     return _load(out, model)
@@ -224,7 +231,7 @@ def choose_frames(labels: LabelSet, n_frames: int, *, seed: int = 0) -> tuple[La
     Raises:
         InputError: If there are fewer than so many.
     """
-    annotated = [r for r in labels.records if (r.visibility >= Visibility.OCCLUDED).any()]
+    annotated = [r for r in labels.records if r.annotated.any()]
     if not 1 <= n_frames <= len(annotated):
         raise InputError(
             f"{n_frames} frames asked for, and {len(annotated)} are labelled; ask for 1 or more of them"

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.smoothing_commands import add_ensemble_options, details_of, read_inputs, smoothing_options
+from app.smoothing_options import add_ensemble_options, details_of, read_inputs, smoothing_options
 from superset_vocab.errors import InputError
 
 if TYPE_CHECKING:

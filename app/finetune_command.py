@@ -261,11 +261,10 @@ def compare_on_rest(
     Returns:
         The figures; None if nothing is left to test on.
     """
-    from superset_vocab import Visibility
     from training.comparison import forgetting, target_keypoints
     from training.evaluate import evaluate_model
 
-    annotated = [r for r in rest.records if (r.visibility >= Visibility.OCCLUDED).any()]
+    annotated = [r for r in rest.records if r.annotated.any()]
     if not annotated:
         return None
     rest = replace(rest, records=tuple(annotated))

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from superset_vocab import InputError, LabelSet, Visibility
+from superset_vocab import InputError, LabelSet
 from superset_vocab.files import read_text
 from superset_vocab.records import UNKNOWN_LICENCE
 
@@ -59,7 +59,7 @@ def inspect(labels: LabelSet, source: Path) -> Inspection:
     """Count what is there, and look for licence, contact and citation beside it."""
     annotated = dict.fromkeys(labels.keypoints, 0)
     for record in labels.records:
-        for name, n in zip(labels.keypoints, (record.visibility >= Visibility.OCCLUDED).sum(0), strict=True):
+        for name, n in zip(labels.keypoints, record.annotated.sum(0), strict=True):
             annotated[name] += int(n)
     sizes = sorted({record.size_wh for record in labels.records})
     words = ", ".join(f"{w}x{h}" for w, h in sizes) if len(sizes) <= 3 else f"{len(sizes)} sizes"

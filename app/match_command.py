@@ -30,7 +30,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "previews/ and matching.json.",
     )
     match.add_argument("source", type=Path, metavar="SOURCE", help="label file or project folder")
-    match.add_argument("--model", default=DEFAULT_MODEL, help="default: %(default)s; see `zoo models`")
+    match.add_argument("--model", default=DEFAULT_MODEL, help="default: %(default)s; or a model's folder")
     match.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for map and pictures")
     match.add_argument("--dataset", help="name of the dataset; default: the source's")
     match.add_argument("--format", help="format of the source; default: detected")
@@ -48,10 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     from superset_vocab import load_vocabulary
     from superset_vocab.errors import InputError
     from zoo.catalogue import find_model
+    from zoo.published import spec_outside
 
     if (arguments.out / MAP).exists() and not arguments.overwrite:
         raise InputError(f"{arguments.out / MAP} exists, perhaps edited; use --overwrite or another --out")
-    vocabulary = load_vocabulary(find_model(arguments.model, arguments.variant).vocabulary)
+    spec = spec_outside(arguments.model) or find_model(arguments.model, arguments.variant)
+    vocabulary = load_vocabulary(spec.vocabulary)
     options = parse_options(arguments.option)
     with reading(
         arguments.source,

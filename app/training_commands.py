@@ -76,7 +76,9 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="with --against: what MODEL was fine-tuned on; forgetting is shown for what it does not define",
     )
     evaluate.add_argument(
-        "--split", help="what part of the data this is, for the report; default: the folder"
+        "--split",
+        help="what part of the data this is, for the report; default: the folder. --keypoints and --preset "
+        "are added to it",
     )
     evaluate.add_argument("--overwrite", action="store_true", help="replace a report that exists")
     evaluate.set_defaults(run=run_evaluate)
@@ -121,8 +123,11 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
         raise InputError(f"{target} exists; use --overwrite or another --out")
     labels = load_superset(arguments.dataset)
     defined = None if arguments.target is None else target_keypoints(load_superset(arguments.target))
-    split = arguments.split or arguments.dataset.resolve().name
     names, unit = _words(arguments.keypoints), _words(arguments.normalise_by)
+    # A card takes figures by this name: one of few keypoints is not that of all.
+    split = arguments.split or arguments.dataset.resolve().name
+    split += "" if names is None else f", {' and '.join(names)} only"
+    split += ", as the paper (context 1.25, flip test)" if arguments.preset == "paper" else ""
     if unit is not None and len(unit) != 2:
         raise InputError(f"--normalise-by {arguments.normalise_by}: want two keypoints, separated by a comma")
     models = {arguments.model: load_chosen(arguments)}

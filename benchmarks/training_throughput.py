@@ -96,7 +96,7 @@ def bare(recipe, steps: int) -> float:
     objective = objective_of(recipe)
     batch = objective.collate([dataset[(i % len(dataset), i)] for i in range(size)])
     network = build_network(recipe).train().to(memory_format=torch.channels_last)
-    optimiser = _optimiser(network, recipe.schedule)
+    optimiser = _optimiser(network, recipe.schedule, torch.device("cpu"))
     start = 0.0
     for step in range(10 + steps):
         if step == 10:

@@ -64,6 +64,9 @@ def extract(archive: Path, out: Path, *, progress: bool = False) -> Path:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with read(member.entry) as source, target.open("xb") as file:
                         _copy(source, file, member)
+    except (FileExistsError, NotADirectoryError) as error:
+        name = Path(str(error.filename)).name
+        raise InputError(f"{archive}: {name!r} is a file and a folder in it; pack it again") from error
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
         raise InputError(f"{archive}: is damaged ({error}); delete it and download it again") from error
     return out
@@ -92,7 +95,7 @@ def _zip_member(info: zipfile.ZipInfo) -> _Member:
 def _check(archive: Path, members: list[_Member], wanted: list[_Member]) -> None:
     """Refuse an archive that holds what it should not; say what is left out."""
     problems = [f"{m.name!r} leads out of the folder" for m in members if not _is_inside(m.name)]
-    names = Counter(member.name.casefold() for member in wanted)
+    names = Counter(str(PurePosixPath(member.name)).casefold() for member in wanted)
     problems += [f"{name!r} is in it {times} times" for name, times in sorted(names.items()) if times > 1]
     problems += [f"{m.name!r} is encrypted" for m in wanted if getattr(m.entry, "flag_bits", 0) & 0x1]
     total, packed = sum(member.size for member in wanted), archive.stat().st_size
@@ -121,7 +124,7 @@ def _is_inside(name: str) -> bool:
 def is_clutter(name: str) -> bool:
     """Whether macOS added it."""
     parts = PurePosixPath(name).parts
-    return "__MACOSX" in parts or parts[-1] == ".DS_Store" or parts[-1].startswith("._")
+    return "__MACOSX" in parts or (bool(parts) and (parts[-1] == ".DS_Store" or parts[-1].startswith("._")))
 
 
 def _copy(source: IO[bytes], target: IO[bytes], member: _Member) -> None:

@@ -15,7 +15,7 @@ from converters.images import Looked, image_problems
 from converters.registry import detect_format, format_named, read_labels
 from converters.validation import tolerant_reading, validate
 from converters.validation_report import Choice, ValidationReport
-from superset_vocab import InputError, KeypointMap, LabelSet, Visibility, load_map, project
+from superset_vocab import InputError, KeypointMap, LabelSet, load_map, project
 from superset_vocab.errors import all_problems
 from superset_vocab.files import make_folder
 from superset_vocab.provenance import operation
@@ -61,11 +61,13 @@ def convert(
             errors; `out` is then untouched.
     """
     keypoint_map = load_map(map_name) if map_name is not None else None
-    dataset = dataset or (keypoint_map.dataset if keypoint_map else None)
+    name = dataset or (keypoint_map.dataset if keypoint_map else None)
     with (
         tolerant_reading(source) as looked,
-        reading(source, out, format=format, dataset=dataset, options=options) as labels,
+        reading(source, out, format=format, dataset=name, options=options) as labels,
     ):
+        if dataset is not None and labels.vocabulary is not None:
+            labels = _renamed(labels, dataset)
         if split_group is not None:
             labels = replace(
                 labels,
@@ -82,6 +84,25 @@ def convert(
                 f"(they are {', '.join(labels.keypoints)})"
             )
         return write_superset(_validated(labels, looked, on_problem, report), out)
+
+
+def _renamed(labels: LabelSet, dataset: str) -> LabelSet:
+    """A superset dataset, which brings its own name, under another one.
+
+    Raises:
+        InputError: If it is of several datasets.
+    """
+    names = [source.dataset for source in labels.sources]
+    if names == [dataset]:
+        return labels
+    if len(names) != 1:
+        raise InputError(f"--dataset {dataset}: there are {len(names)} datasets in it ({', '.join(names)})")
+    return replace(
+        labels,
+        records=tuple(replace(record, dataset=dataset) for record in labels.records),
+        sources=(replace(labels.sources[0], dataset=dataset),),
+        operations=(*labels.operations, operation("rename_dataset", old=names[0], new=dataset)),
+    )
 
 
 def _validated(labels: LabelSet, looked: Looked, on_problem: Choice, report: Path | None) -> LabelSet:
@@ -164,7 +185,7 @@ def convert_labels(labels: LabelSet, keypoint_map: KeypointMap | str, out: Path)
 def _project(labels: LabelSet, keypoint_map: KeypointMap) -> LabelSet:
     """Project labels; an error if that leaves no annotated keypoint."""
     projected = project(labels, keypoint_map)
-    if not any((record.visibility >= Visibility.OCCLUDED).any() for record in projected.records):
+    if not any(record.annotated.any() for record in projected.records):
         raise InputError(
             f"keypoint map {keypoint_map.dataset}: no annotated keypoint of {labels.sources[0].location} "
             f"has a counterpart in {keypoint_map.vocabulary.name}; nothing is written"

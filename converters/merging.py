@@ -46,13 +46,14 @@ def merge(sources: Sequence[LabelSet | Path], *, twins: str = "refuse", progress
     sets = [load_superset(source) if isinstance(source, Path) else source for source in bar]
     records = tuple(record for labels in sets for record in labels.records)
     problems, done = _problems(sets), []
-    same = _twins(records, progress) if not problems else []
+    if problems:
+        raise all_problems("cannot merge", problems)
+    same = _twins(records, progress)
     if same and twins == "refuse":
         problems = [
             f"the same image {len(group)} times: {', '.join(str(records[i].image) for i in group)}"
             for group in same
         ]
-    if problems:
         raise all_problems("cannot merge (--twins first keeps the first of equal images)", problems)
     if same:
         extra = {i for group in same for i in group[1:]}

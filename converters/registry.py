@@ -19,7 +19,7 @@ from converters.formats import (
     stanford_extra,
     yolo_pose,
 )
-from superset_vocab import InputError, LabelSet, Visibility
+from superset_vocab import InputError, LabelSet
 from superset_vocab.errors import all_problems
 
 
@@ -206,7 +206,7 @@ def read_labels(
     labels = chosen.read(source, dataset=dataset or source.resolve().stem, **arguments)
     if not labels.records:
         raise InputError(f"{source}: has no labelled image ({chosen.name}); is it the right file?")
-    annotated = any((record.visibility >= Visibility.OCCLUDED).any() for record in labels.records)
+    annotated = any(record.annotated.any() for record in labels.records)
     if chosen.labelled and not annotated:
         raise InputError(
             f"{source}: none of its {len(labels)} images has an annotated keypoint (all are empty or NaN); "

@@ -19,14 +19,14 @@ and a dataset's one with the entries of `DatasetFacts`.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from superset_vocab.errors import InputError, all_problems
+from superset_vocab.errors import all_problems
 from superset_vocab.files import read_text
+from superset_vocab.toml_text import parse_toml
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 
@@ -137,10 +137,7 @@ def read_dataset_facts(path: Path) -> DatasetFacts:
 
 def _read_entries(path: Path, kind: type) -> dict[str, Any]:
     """The entries of a TOML file for the fields of a class; lists as tuples."""
-    try:
-        found = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not a TOML file: {error}") from error
+    found = parse_toml(read_text(path), str(path))
     problems = list(_problems(found, kind, ""))
     if problems:
         raise all_problems(f"{path}", problems)

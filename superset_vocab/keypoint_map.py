@@ -27,6 +27,7 @@ from superset_vocab.errors import InputError, all_problems
 from superset_vocab.files import read_text
 from superset_vocab.provenance import operation
 from superset_vocab.records import UNKNOWN_LICENCE, LabelRecord, LabelSet, Visibility
+from superset_vocab.toml_text import toml_names
 from superset_vocab.vocabulary import Vocabulary, load_vocabulary
 
 _FOLDER = resources.files("superset_vocab") / "data" / "maps"
@@ -172,7 +173,7 @@ def _take(record: LabelRecord, index: np.ndarray) -> LabelRecord:
 
 def list_maps() -> list[str]:
     """Names of the maps that come with the package, sorted."""
-    return sorted(f.name.removesuffix(".toml") for f in _FOLDER.iterdir() if f.name.endswith(".toml"))
+    return toml_names(_FOLDER)
 
 
 def load_map(name: str) -> KeypointMap:

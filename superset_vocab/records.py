@@ -74,7 +74,7 @@ class LabelRecord:
                 "want (N, K, 2) and (N, K)"
             )
         else:
-            annotated = self.visibility >= Visibility.OCCLUDED
+            annotated = self.annotated
             if not _are_states(self.visibility):
                 problems.append("visibility has values other than -1, 0, 1, 2")
             if not np.array_equal(np.isfinite(self.keypoints).all(-1), annotated) or not np.array_equal(
@@ -91,6 +91,11 @@ class LabelRecord:
 
     def __len__(self) -> int:
         return len(self.visibility)
+
+    @property
+    def annotated(self) -> np.ndarray:
+        """(N, K) bool: keypoints that have coordinates, occluded or visible."""
+        return self.visibility >= Visibility.OCCLUDED
 
 
 def _are_states(visibility: np.ndarray) -> bool:

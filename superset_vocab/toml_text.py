@@ -1,12 +1,40 @@
-"""Writing TOML, which the standard library only reads: one line for each entry, tables in the given order."""
+"""TOML read with errors that a user understands, and written, which the standard library does not do.
+
+What is written has one line for each entry, and its tables in the given order.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+import tomllib
 from collections.abc import Mapping
+from importlib.resources.abc import Traversable
 from typing import Any
+
+from superset_vocab.errors import InputError
+
+
+def toml_names(folder: Traversable) -> list[str]:
+    """The names of a folder's .toml files, without their ending, sorted."""
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def parse_toml(text: str, what: str) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Args:
+        text: Its text.
+        what: Its name, for errors.
+
+    Raises:
+        InputError: If it is no TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{what}: not a TOML file: {error}") from error
 
 
 def toml_table(name: str, entries: Mapping[str, Any]) -> str:

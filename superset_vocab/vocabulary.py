@@ -17,7 +17,6 @@ order of the network's output channels and never changes once a model has been p
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ import numpy as np
 
 from superset_vocab.errors import InputError, all_problems
 from superset_vocab.files import read_text
+from superset_vocab.toml_text import parse_toml, toml_names
 
 _FOLDER = resources.files("superset_vocab") / "data" / "vocabularies"
 _ENTRIES = {"name", "keypoints", "skeleton", "flip_pairs", "sigmas", "colours"}
@@ -101,7 +101,7 @@ def _problems(vocabulary: Vocabulary) -> Iterator[str]:
 
 def list_vocabularies() -> list[str]:
     """Names of the vocabularies that come with the package, sorted."""
-    return sorted(f.name.removesuffix(".toml") for f in _FOLDER.iterdir() if f.name.endswith(".toml"))
+    return toml_names(_FOLDER)
 
 
 def load_vocabulary(name: str) -> Vocabulary:
@@ -127,16 +127,14 @@ def _shipped(name: str) -> Vocabulary:
 
 def _parse(what: str, text: str) -> Vocabulary:
     """Build a vocabulary from the text of its data file."""
+    data = parse_toml(text, what)
     try:
-        data = tomllib.loads(text)
         keypoints = tuple(data["keypoints"])
         skeleton = tuple((a, b) for a, b in data["skeleton"])
         pairs = [(left, right) for left, right in data["flip_pairs"]]
         sigmas = {name: float(v) for name, v in data["sigmas"].items() if name != "source"}
         colours = {name: _rgb(text) for name, text in data["colours"].items()}
         default, source, name = sigmas.pop("default"), data["sigmas"]["source"], data["name"]
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{what}: not a TOML file: {error}") from error
     except KeyError as error:
         raise InputError(f"{what}: the vocabulary lacks the entry {error}") from error
     except (TypeError, ValueError, AttributeError) as error:

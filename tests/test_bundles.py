@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import stat
 import tarfile
 import zipfile
@@ -310,6 +311,22 @@ def test_a_bomb_a_twin_and_a_lock_are_refused(tmp_path, monkeypatch):
         content[at] |= 1
     with pytest.raises(InputError, match=r"'a\.txt' is encrypted"):
         extract(written(tmp_path / "locked.zip", bytes(content)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((".",), "'.' leads out of the folder"),
+        (("./a", "a"), "'a' is in it 2 times"),
+        (("a", "a/b"), "'a' is a file and a folder in it"),
+        (("a/b", "a"), "'a' is a file and a folder in it"),
+    ],
+)
+def test_members_in_each_other_s_place(tmp_path, names, message):
+    archive = written(tmp_path / "a.zip", zipped(dict.fromkeys(names, b"x")))
+    with pytest.raises(InputError, match=re.escape(message)):
+        extract(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -200,6 +200,12 @@ def test_detect(tmp_path):
         assert not yolo_pose.detect(folder)
 
 
+def test_what_rounding_puts_outside_of_the_image_is_on_its_edge(tmp_path):
+    line = LINE.replace("0.25 0.5 2", "1.0000001 -0.00000012 2")
+    (record,) = yolo_pose.read(make(tmp_path, {"train/a.png": line}), dataset="y").records
+    np.testing.assert_allclose(record.keypoints[0, 0], [31.5, -0.5], atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -113,8 +114,9 @@ def test_batches_that_cannot_be_shared(tmp_path, monkeypatch):
     from training import fit as module
 
     recipe = tiny_recipe("schedule.batch_size=3")
+    state = SimpleNamespace(recipe=recipe, processes=Processes(0, 2, 0), device=torch.device("cpu"))
     with pytest.raises(InputError, match="batch_size 3 cannot be shared among 2 processes"):
-        module._loader(Images(), module.objective_of(recipe), recipe, None, Processes(0, 2, 0))
+        module._loader(Images(), module.objective_of(recipe), state, None)
 
 
 def test_alone_there_is_nothing_to_share():

@@ -98,7 +98,7 @@ def test_reads_aniposes_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "messages"),
     [
-        ("not toml", ["is not TOML"]),
+        ("not toml", ["not a TOML file"]),
         ("[metadata]\nerror = 1\n", ["it has no camera; anipose writes tables cam_0"]),
         (CAMERA.replace("rotation = [0.0, 0.1, 0.0]", ""), ["cam_0 lacks rotation"]),
         (CAMERA + "fisheye = true\n", ["cam_0 is a fisheye camera"]),
@@ -122,5 +122,5 @@ def test_a_broken_calibration_is_refused(tmp_path, text, messages):
 
 
 def test_a_missing_calibration_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"none.toml: cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"none.toml: cannot be read \(No such file"):
         read_calibration(tmp_path / "none.toml")

@@ -20,6 +20,7 @@ from label_sets import assert_same
 
 import adaptation
 import zoo
+from adaptation.eks.members import Member, check_members, member_paths
 from adaptation.fine_tuning import METHODS, choose_frames, fine_tune, fine_tuning_recipe, starting_network
 from adaptation.memory_replay import Replay
 from app.cli import build_parser, main
@@ -372,6 +373,18 @@ def test_command_tests_on_the_frames_that_are_left(project: Path, tmp_path: Path
     assert content["forgetting"]["dropping_before"]["n_keypoints"] == 23
 
 
+def test_figures_of_some_keypoints_are_not_those_of_all(project: Path, tmp_path: Path) -> None:
+    """A card replaces figures by the name of the split."""
+    ask = ["evaluate", "superanimal_topviewmouse", str(project), "--variant", "compact", "--boxes", "labels"]
+    for options, words in (
+        ([], "all"),
+        (["--keypoints", "nose,tail_base"], "all, nose and tail_base only"),
+        (["--split", "day 3", "--preset", "paper"], "day 3, as the paper (context 1.25, flip test)"),
+    ):
+        assert main([*ask, *options, "--out", str(tmp_path), "--overwrite"]) == 0
+        assert json.loads((tmp_path / "evaluation.json").read_text())["split"] == words
+
+
 def test_a_model_is_compared_with_another_one_of_the_same_name(
     tuned: dict[str, zoo.Model], project: Path, tmp_path: Path, monkeypatch
 ) -> None:
@@ -391,6 +404,22 @@ def test_a_model_is_compared_with_another_one_of_the_same_name(
         find_model("superanimal_topviewmouse", "compact").pose.weights.sha256,
     )
     assert content["errors"] != content["against"]["errors"]
+
+
+def test_a_models_folder_matches_and_is_a_member_of_an_ensemble(
+    tuned: dict[str, zoo.Model], tmp_path: Path
+) -> None:
+    """Wherever a published model's name is taken; several fine-tunings are what people smooth."""
+    members = [Member.parse(str(tuned[name].spec.pose.weights.folder)) for name in ("replay", "naive")]
+    check_members(members)
+    names = [path.name for path in member_paths(tmp_path, Path("a.mp4"), members)]
+    assert names == ["a.member0.replay.h5", "a.member1.naive.h5"]
+    with pytest.raises(InputError, match=r"model\.toml"):
+        check_members([Member.parse(f"{tmp_path}/nothing")])
+    source, folder = need("openfield-Pranav-2018-10-30"), tuned["replay"].spec.pose.weights.folder
+    ask = ["match", str(source), "--model", str(folder), "--out", str(tmp_path / "m"), "--max-images", "2"]
+    assert main([*ask, "--quiet"]) == 0
+    assert (tmp_path / "m" / "keypoint_map.toml").is_file()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,17 @@ def test_a_broken_checkpoint_is_one_clear_error(tmp_path, content):
         Checkpoint.load(tmp_path / "checkpoint.pt")
 
 
+def test_a_checkpoint_with_a_changed_byte_is_not_gone_on_with(straight: FitResult, tmp_path):
+    """A bad disk or a bad copy: the weights would be other ones, without a word."""
+    content = bytearray((straight.weights.parent / "checkpoint.pt").read_bytes())
+    with zipfile.ZipFile(straight.weights.parent / "checkpoint.pt") as archive:
+        largest = max(archive.infolist(), key=lambda part: part.file_size)
+    content[largest.header_offset + 200 + largest.file_size // 2] ^= 64
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(InputError, match="not a readable checkpoint, or damaged"):
+        fit(tiny_network(), TinyDataset(), tiny_recipe(), tmp_path, resume=True)
+
+
 def test_a_loss_that_explodes_keeps_the_last_good_checkpoint(tmp_path):
     class Exploding(TinyDataset):
         def __getitem__(self, key):
@@ -205,6 +217,16 @@ def test_what_the_machine_or_the_network_lacks(tmp_path):
         fit(tiny_network(), TinyDataset(), tiny_recipe("loss.locref=l1"), tmp_path / "b")
     with pytest.raises(InputError, match=r"network's heatmaps have shape \(4, 5, 16, 16\)"):
         fit(TinyNetwork(5), TinyDataset(), tiny_recipe(), tmp_path / "c")
+
+
+def test_it_trains_where_it_is_told_to(straight: FitResult, tmp_path, monkeypatch):
+    """Not on the GPU that there is, which may be somebody else's; mmengine would move every model there."""
+    monkeypatch.setattr("training.processes.Processes.device", lambda _: torch.device("meta"))
+    monkeypatch.setattr("mmengine.runner.runner.get_device", lambda: "meta")
+    fit(tiny_network(), TinyDataset(), tiny_recipe(), tmp_path / "cpu", device=torch.device("cpu"))
+    assert_same_weights(tmp_path / "cpu", straight)
+    with pytest.raises(RuntimeError, match="meta"):
+        fit(tiny_network(), TinyDataset(), tiny_recipe(), tmp_path / "gpu")
 
 
 def test_bfloat16_trains_on_a_cpu(straight: FitResult, tmp_path):

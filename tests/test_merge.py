@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from label_sets import assert_same, small_set
 
 from app.cli import main
 from converters import (
+    convert,
     convert_labels,
     dataset_statistics,
     leave_one_out,
@@ -97,6 +99,26 @@ def test_the_same_image_twice_is_refused_whatever_its_name(two, tmp_path):
 def test_two_datasets_of_one_name_are_refused(two):
     with pytest.raises(InputError, match=r"2 sources have the dataset name 'lab_a'; convert with another"):
         merge([two[0], two[0]])
+
+
+def test_a_dataset_is_given_another_name_as_the_error_says(two, tmp_path, capsys):
+    """`zoo convert --dataset` on what is in the superset already had no effect."""
+    shutil.copytree(tmp_path / "b", tmp_path / "c")
+    for path in (tmp_path / "c" / "images").iterdir():
+        image = cv2.imread(str(path))
+        cv2.imwrite(str(path), 255 - image)
+    with pytest.raises(InputError, match=r"^cannot merge: 2 sources have the dataset name 'lab_b'"):
+        merge([tmp_path / "b", tmp_path / "c"])
+    command = ["convert", str(tmp_path / "c"), "--out", str(tmp_path / "d"), "--dataset", "lab_c"]
+    assert main(command) == 0
+    assert "lab_c: 2 images" in capsys.readouterr().out
+    merged = merge([tmp_path / "b", tmp_path / "d"])
+    assert [source.dataset for source in merged.sources] == ["lab_b", "lab_c"]
+    assert merged.sources[1].licence == "licence of lab_b"
+    assert {"name": "rename_dataset", "old": "lab_b", "new": "lab_c"} in merged.operations
+    merge_to(tmp_path / "both", [tmp_path / "a", tmp_path / "b"])
+    with pytest.raises(InputError, match=r"--dataset x: there are 2 datasets in it \(lab_a, lab_b\)"):
+        convert(tmp_path / "both", None, tmp_path / "e", dataset="x")
 
 
 def test_different_vocabularies_are_refused_with_everything_else(two, tmp_path):

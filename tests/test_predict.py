@@ -152,6 +152,18 @@ def test_truncated_video(tmp_path: Path) -> None:
     }
 
 
+def test_given_boxes_beyond_a_truncated_end_are_no_mistake(tmp_path: Path) -> None:
+    content = write_video(tmp_path / "whole.avi", moving_square(100), codec="MJPG").read_bytes()
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(content[: len(content) // 2])
+    boxes = [np.array([[4.0, 4, 20, 20]])] * 100
+    predictions = fake_model().predict(cut, bboxes_xywh=boxes, allow_truncated=True)
+    assert 30 < len(predictions) < 70
+    assert np.isfinite(predictions.keypoints).all()
+    with pytest.raises(InputError, match="bboxes_xywh is for 100 frames, the input has 5"):
+        fake_model().predict(np.stack(moving_square(5)), bboxes_xywh=boxes, allow_truncated=True)
+
+
 def test_a_gap_in_the_middle_of_a_video_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Less than 1 % is no truncation, but every later row is that many frames early."""
     content = bytearray(write_video(tmp_path / "whole.avi", moving_square(600), codec="MJPG").read_bytes())

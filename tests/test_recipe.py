@@ -122,6 +122,9 @@ def test_unknown_name_lists_the_recipes(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(TEXT)
     assert load_recipe(file) == parse_recipe(TEXT)
+    file.write_bytes("# Größe\n".encode("latin-1") + TEXT.encode())
+    with pytest.raises(InputError, match=r"mine\.toml: is not UTF-8 text"):
+        load_recipe(file)
 
 
 @pytest.mark.parametrize("name", list_recipes())

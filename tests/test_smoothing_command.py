@@ -318,13 +318,14 @@ def test_a_stopped_ensemble_goes_on(squares: list[tuple], tmp_path: Path) -> Non
     both = predict_members(video, members, tmp_path / "out", resume=True)
     assert path.stat().st_mtime_ns == before
     assert len(both) == 2
-    other = (
-        write_video(tmp_path / "other" / "mouse.mp4", moving_square(21))
-        if (tmp_path / "other").mkdir() is None
-        else video
-    )
+    (tmp_path / "other").mkdir()
+    other = write_video(tmp_path / "other" / "mouse.mp4", moving_square(21))
     with pytest.raises(InputError, match="cannot be resumed from"):
         predict_members(other, members, tmp_path / "out", resume=True)
+    beside = path.with_suffix(".provenance.json")
+    beside.write_text(beside.read_text()[:50])
+    with pytest.raises(InputError, match=r"provenance\.json: is not JSON"):
+        predict_members(video, members, tmp_path / "out", resume=True)
 
 
 def test_members_from_words(tmp_path: Path) -> None:
@@ -333,6 +334,8 @@ def test_members_from_words(tmp_path: Path) -> None:
     assert Member.parse("a:runs/w.safetensors") == Member("a", None, Path("runs/w.safetensors"))
     assert Member.parse("a:compact:w.pt") == Member("a", "compact", Path("w.pt"))
     assert Member.parse("a:C:/w.pt") == Member("a", None, Path("C:/w.pt"))
+    assert Member.parse("hf://lab/mouse@v1") == Member("hf://lab/mouse@v1")
+    assert Member.parse(str(tmp_path)) == Member(str(tmp_path))
     for text in ("", ":compact", "a:b:c"):
         with pytest.raises(InputError, match="is none of MODEL"):
             Member.parse(text)

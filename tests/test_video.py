@@ -167,6 +167,18 @@ def test_image_is_rgb_and_upright(tmp_path: Path) -> None:
     assert np.array_equal(read_image(path), image)
 
 
+def test_what_is_left_out_of_a_folder_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A folder of videos with one screenshot in it is no folder of one image, to its owner."""
+    cv2.imwrite(str(tmp_path / "a.png"), square_frame((5, 5)))
+    (tmp_path / "labels.csv").write_text("scorer")
+    assert open_source(tmp_path).n_frames == 1
+    assert not caplog.text
+    for name in ("b.mp4", "c.MP4", "d.HEIC"):
+        (tmp_path / name).write_bytes(b"x")
+    assert open_source(tmp_path).n_frames == 1
+    assert "only its 1 images are taken, not 1 .heic, 2 .mp4" in caplog.text
+
+
 def test_a_stack_of_pages_is_no_image(tmp_path: Path) -> None:
     """Microscopes write whole films into one .tif; its first page alone must not pass for the film."""
     pages = [np.full((40, 60, 3), 40 * i, np.uint8) for i in range(3)]

@@ -150,7 +150,7 @@ class PoseDataset(Dataset[dict[str, torch.Tensor]]):
             (r, n)
             for r, boxes in enumerate(self.boxes)
             for n in range(len(boxes))
-            if np.isfinite(boxes[n]).all() and (self.records[r].visibility[n] >= 1).any()
+            if np.isfinite(boxes[n]).all() and self.records[r].annotated[n].any()
         ]
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ import pickle
 import platform
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -107,11 +108,13 @@ class Checkpoint:
             InputError: If it is no complete checkpoint of this version.
         """
         remedy = "start again in a new folder"
-        if not zipfile.is_zipfile(path):
-            raise InputError(f"{path}: not a readable checkpoint; {remedy}")
+        if not _is_whole(path):
+            raise InputError(f"{path}: not a readable checkpoint, or damaged; {remedy}")
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        except (
+            pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError
+        ) as error:  # fmt: skip
             raise InputError(
                 f"{path}: not a readable checkpoint ({type(error).__name__}); {remedy}"
             ) from error
@@ -133,6 +136,17 @@ class Checkpoint:
             problems.append("the labels have changed")
         if problems:
             raise all_problems(f"{path}: cannot resume another run; use a new folder", problems)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is an archive whose parts have their checksums, which torch.load does not look at."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError):
+        return False
 
 
 def recipe_differences(before: Mapping[str, Any], recipe: Recipe, *, what: str) -> list[str]:

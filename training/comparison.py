@@ -141,7 +141,7 @@ def comparison_table(reports: Mapping[str, Report]) -> str:
 
 
 def _annotated(labels: LabelSet, k: int) -> bool:
-    return any((record.visibility[:, k] >= Visibility.OCCLUDED).any() for record in labels.records)
+    return any(record.annotated[:, k].any() for record in labels.records)
 
 
 def _dropping(model: Model, labels: LabelSet, columns: list[int], names: tuple[str, ...]) -> Dropping:

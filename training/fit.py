@@ -39,7 +39,7 @@ from training.batches import PoseDataset
 from training.checkpoints import loss_curve, read_log
 from training.hooks import Average, Keep, Pace, Progress, Resume, Validate
 from training.objectives import Objective, objective_of
-from training.processes import Processes, join_processes, synchronise_batch_norm
+from training.processes import join_processes, synchronise_batch_norm
 from training.recipe import Recipe, Schedule
 from training.resolve import resolve_schedule
 from training.sampling import Balance, BalancedSampler
@@ -108,6 +108,7 @@ def fit(
     notes: Sequence[str] = (),
     validation: PoseDataset | None = None,
     command: str = "",
+    device: torch.device | None = None,
 ) -> FitResult:
     """Train a network; `training.from_recipe.train` does it from a recipe file.
 
@@ -125,6 +126,7 @@ def fit(
         notes: What has been settled already in making the recipe (`training.resolve`), for the records.
         validation: What the recipe's [validation] measures on, without augmentation.
         command: Makes the run again from its folder, for the record; "" where no single one does.
+        device: Where to train; None takes this process's GPU where there is one. Only for a single process.
 
     Raises:
         InputError: If the folder holds a run and `resume` is False, or another run; if the recipe asks
@@ -147,8 +149,8 @@ def fit(
             notes=notes,
             skipped_images=getattr(dataset, "skipped", ()),
         )
-        state.command = command
-        loader = _loader(dataset, objective, recipe, dataset_weights, processes)
+        state.command, state.device = command, device or processes.device()
+        loader = _loader(dataset, objective, state, dataset_weights)
         with StopRequest() as stop, _runner(state, objective, loader) as runner:
             progress = Progress(state)
             hooks = [Resume(state), Pace(state), Average(state), progress]
@@ -234,25 +236,27 @@ class _QuietRunner(Runner):
     def dump_config(self) -> None:
         """Nothing: recipe.toml and run.json say it."""
 
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """The model as it is; mmengine would move it to the first GPU, whatever was asked for."""
+        return model
+
 
 @contextmanager
 def _runner(state: Session, objective: Objective, loader: DataLoader) -> Iterator[Runner]:
     """A Runner with none of mmengine's files, hooks or messages; cleans up after itself."""
-    parallel = state.processes.count > 1
-    device = torch.device("cuda", state.processes.local_rank) if torch.cuda.is_available() else None
+    parallel, device = state.processes.count > 1, state.device
     if state.recipe.run.channels_last:
         state.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if state.schedule.batch_norm == "synchronised" and parallel:
         synchronise_batch_norm(state.network)
     compiled = _compiled(state.network, state.recipe.run.compile)
     model: nn.Module = _TrainingModel(state.network, objective, state.schedule)
-    if device is not None:
-        model.to(device)
+    model.to(device)
     if parallel:
         # A head that the recipe's loss leaves out must not stop the run: look for unused parameters.
         model = MMDistributedDataParallel(
             module=model,
-            device_ids=None if device is None else [device.index],
+            device_ids=[device.index] if device.type == "cuda" else None,
             broadcast_buffers=False,
             find_unused_parameters=True,
         )
@@ -263,7 +267,7 @@ def _runner(state: Session, objective: Objective, loader: DataLoader) -> Iterato
             work_dir=folder,
             train_dataloader=loader,
             train_cfg={"type": _TrainLoop, "max_iters": state.max_iterations},
-            optim_wrapper=_optimiser(state.network, state.schedule),
+            optim_wrapper=_optimiser(state.network, state.schedule, device),
             default_hooks=cast(dict, dict.fromkeys(_DEFAULT_HOOKS)),
             launcher="pytorch" if parallel else "none",
             env_cfg={  # as they are: a library does not change the settings of its process
@@ -300,7 +304,7 @@ def _compiled(network: nn.Module, backend: str) -> Iterator[None]:
         network._compiled_call_impl = None
 
 
-def _optimiser(network: nn.Module, schedule: Schedule) -> OptimWrapper:
+def _optimiser(network: nn.Module, schedule: Schedule, device: torch.device) -> OptimWrapper:
     """The optimiser of the recipe; biases and normalisation layers (one-dimensional) do not decay."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     groups = [
@@ -317,7 +321,7 @@ def _optimiser(network: nn.Module, schedule: Schedule) -> OptimWrapper:
     if schedule.clip_norm:
         options["clip_grad"] = {"max_norm": schedule.clip_norm}
     if schedule.amp == "float16":
-        if not torch.cuda.is_available():
+        if device.type != "cuda":
             raise InputError('schedule.amp = "float16" needs a GPU; use "bfloat16" or "none" here')
         return AmpOptimWrapper(dtype="float16", **options)
     return OptimWrapper(**options)
@@ -326,11 +330,11 @@ def _optimiser(network: nn.Module, schedule: Schedule) -> OptimWrapper:
 def _loader(
     dataset: TrainingDataset,
     objective: Objective,
-    recipe: Recipe,
+    state: Session,
     weights: Mapping[str, float] | None,
-    processes: Processes,
 ) -> DataLoader:
     """Batches of this process, from the sampler's position to the end of the run."""
+    recipe, processes = state.recipe, state.processes
     schedule, groups = recipe.schedule, [str(group) for group in dataset.groups]
     if len(groups) != len(dataset):
         raise ValueError(f"dataset.groups has {len(groups)} entries for {len(dataset)} samples")
@@ -355,7 +359,7 @@ def _loader(
         num_workers=workers,
         prefetch_factor=4 if workers else None,  # a slow sample or two must not stop the network
         collate_fn=_guarded_collate(objective),
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=state.device.type == "cuda",
         worker_init_fn=_start_worker,
         generator=torch.Generator().manual_seed(recipe.run.seed),  # spares the global one
     )

@@ -23,7 +23,12 @@ from zoo.networks import build
 
 
 def train(
-    recipe: str | Path | Recipe, out: Path, *, overrides: Sequence[str] = (), resume: bool = False
+    recipe: str | Path | Recipe,
+    out: Path,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    device: torch.device | None = None,
 ) -> FitResult:
     """Train from a recipe.
 
@@ -32,6 +37,7 @@ def train(
         out: Folder of the run; see `training.fit`.
         overrides: Changes to a recipe that is given by name, like "schedule.lr=1e-3".
         resume: Go on where the run in `out` stopped.
+        device: As in `training.fit.fit`.
 
     Raises:
         InputError: If anything about the recipe, its data or the folder is wrong.
@@ -63,6 +69,7 @@ def train(
         notes=resolved.notes,
         validation=validation,
         command="zoo train recipe.toml --out NEW_FOLDER",
+        device=device,
     )
 
 

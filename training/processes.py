@@ -25,6 +25,10 @@ class Processes:
     count: int = 1
     local_rank: int = 0
 
+    def device(self) -> torch.device:
+        """This process's GPU, or the processor where there is none."""
+        return torch.device("cuda", self.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all get the same answer."""
         return self.sum([float(flag)])[0] > 0

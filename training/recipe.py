@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from superset_vocab.errors import InputError, all_problems
-from superset_vocab.toml_text import toml_table
+from superset_vocab.files import read_text
+from superset_vocab.toml_text import parse_toml, toml_names, toml_table
 from training.recipe_tables import (
     AugmentOptions,
     Batch,
@@ -96,7 +97,7 @@ class Recipe:
 
 def list_recipes() -> list[str]:
     """Names of the recipes that come with the package, sorted."""
-    return sorted(f.name.removesuffix(".toml") for f in _FOLDER.iterdir() if f.name.endswith(".toml"))
+    return toml_names(_FOLDER)
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -113,7 +114,8 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     file = Path(name) if name.endswith(".toml") else _FOLDER / f"{name}.toml"
     if not file.is_file():
         raise InputError(f"{name}: no such recipe; give a .toml file or one of: {', '.join(list_recipes())}")
-    return parse_recipe(file.read_text(encoding="utf-8"), what=name, overrides=overrides)
+    text = read_text(file) if isinstance(file, Path) else file.read_text(encoding="utf-8")
+    return parse_recipe(text, what=name, overrides=overrides)
 
 
 def parse_recipe(text: str, *, what: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
@@ -133,10 +135,7 @@ def parse_tables(kind: type, text: str, *, what: str, overrides: Sequence[str] =
     Raises:
         InputError: Lists all problems.
     """
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{what}: not a TOML file: {error}") from error
+    content = parse_toml(text, what)
     problems = [problem for override in overrides for problem in _override(content, override)]
     built = _build(kind, content, "", problems)
     if problems or built is None:

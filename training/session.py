@@ -92,6 +92,7 @@ class Session:
     notes: tuple[str, ...] = ()
     skipped_images: tuple[str, ...] = ()
     command: str = ""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     best: Best = field(default_factory=Best)
     improved: bool = False
 

@@ -86,14 +86,9 @@ def load(
             or do not fit.
     """
     from zoo.catalogue import find_model
-    from zoo.model_folder import folder_of, read_model_folder
-    from zoo.published import SCHEME, read_published
+    from zoo.published import spec_outside
 
-    folder = folder_of(name)
-    if isinstance(name, str) and name.startswith(SCHEME):
-        spec = read_published(name)
-    else:
-        spec = None if folder is None else read_model_folder(folder)
+    spec = spec_outside(name)
     if spec is None:
         find_model(str(name), variant)  # a misspelt name is said before torch is imported
     from zoo.loading import Request, load_model

@@ -44,7 +44,6 @@ effect.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import resources
@@ -52,6 +51,7 @@ from pathlib import Path
 from typing import Any
 
 from superset_vocab.errors import InputError, all_problems
+from superset_vocab.toml_text import parse_toml, toml_names
 
 _FOLDER = resources.files("zoo") / "models"
 _WEIGHTS = resources.files("zoo") / "weights"
@@ -188,7 +188,7 @@ class ModelSpec:
 
 def list_models() -> list[ModelSpec]:
     """Every published model, sorted by name and variant."""
-    files = sorted(f.name for f in _FOLDER.iterdir() if f.name.endswith(".toml"))
+    files = [f"{name}.toml" for name in toml_names(_FOLDER)]
     return [parse_spec(file, (_FOLDER / file).read_text(encoding="utf-8")) for file in files]
 
 
@@ -244,10 +244,7 @@ def parse_spec(what: str, text: str) -> ModelSpec:
     Raises:
         InputError: Lists every entry that is missing, unknown or of the wrong kind.
     """
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{what}: not a TOML file: {error}") from error
+    data = parse_toml(text, what)
     problems = list(_problems(data))
     if problems:
         raise all_problems(what, problems)

@@ -283,16 +283,19 @@ class GivenBoxes:
             for pose, box in zip(poses, chosen, strict=True)
         ]
 
-    def places(self) -> list[np.ndarray]:
+    def places(self, *, cut_off: bool = False) -> list[np.ndarray]:
         """For each frame (n,) int: which of its animals is individual n, -1 where it is absent.
+
+        Args:
+            cut_off: Whether the input is known to be truncated: boxes beyond its end are no mistake then.
 
         Raises:
             InputError: If there were fewer frames than boxes.
         """
-        if self._next != len(self.boxes):
+        if self._next != len(self.boxes) and not cut_off:
             raise InputError(f"bboxes_xywh is for {len(self.boxes)} frames, the input has {self._next}")
         n = max([len(box) for box in self.boxes] + [1])
-        return [self._places_of(box, n) for box in self.boxes]
+        return [self._places_of(box, n) for box in self.boxes[: self._next]]
 
     @staticmethod
     def _places_of(box: np.ndarray, n: int) -> np.ndarray:

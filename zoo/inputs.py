@@ -8,7 +8,9 @@ rotation applied, in batches, and only as many in memory as are being worked on.
 
 from __future__ import annotations
 
+import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -23,7 +25,9 @@ from superset_vocab.errors import InputError, all_problems
 from zoo.video import VIDEO_SUFFIXES, VideoReader
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_OTHER_IMAGES = (".avif", ".dng", ".gif", ".heic", ".heif", ".jp2")  # not read, or only in part
 
+_LOG = logging.getLogger(__name__)
 Image = np.ndarray | str | PathLike[str]
 Source = Image | Sequence[Image]
 
@@ -113,6 +117,18 @@ def _from_folder(folder: Path) -> FrameSource:
         videos = sum(entry.suffix.lower() in VIDEO_SUFFIXES for entry in entries)
         found = f"it has {videos} videos: give them one by one" if videos else f"it has {len(entries)} files"
         raise InputError(f"{folder}: no images ({' '.join(IMAGE_SUFFIXES)}) in this folder; {found}")
+    left_out = Counter(
+        e.suffix.lower() for e in entries if e.suffix.lower() in (*VIDEO_SUFFIXES, *_OTHER_IMAGES)
+    )
+    if left_out:
+        found = ", ".join(f"{number} {suffix}" for suffix, number in sorted(left_out.items()))
+        _LOG.warning(
+            "%s: of this folder only its %d images are taken, not %s; "
+            "give videos one by one, save images as PNG",
+            folder,
+            len(files),
+            found,
+        )
     about = {"kind": "folder", "name": folder.resolve().name, "images": len(files)}
     return _from_files(files, tuple(f.name for f in files), folder, about)
 

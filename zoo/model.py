@@ -125,7 +125,8 @@ class Model:
             boxes.finish()
         animals = run.finish()
         if isinstance(finder, GivenBoxes):
-            places, last = finder.places(), None
+            cut_off = any(done["name"] == "allow_truncated" for done in operations)
+            places, last = finder.places(cut_off=cut_off), None
         else:
             places, last = _assign(animals, stream, max_individuals, tracking)
         operations += [*finder.operations(), self._crop_and_decode(options), *([last] if last else [])]

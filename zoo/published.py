@@ -7,6 +7,7 @@ spec and weights are of the same one, which the provenance of every result names
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ from superset_vocab.files import read_text
 from zoo.catalogue import ModelSpec, NetworkSpec, parse_spec
 from zoo.checksums import SUMS_FILE, check_sums
 from zoo.hub import fetch
-from zoo.model_folder import SPEC_FILE, check_folder_spec
+from zoo.model_folder import SPEC_FILE, check_folder_spec, folder_of, read_model_folder
 
 SCHEME = "hf://"
 TAG = "superanimal-zoo"
@@ -68,6 +69,24 @@ def parse_address(text: str, *, dataset: bool = False) -> Address:
     if rest.startswith(_DATASETS) and not dataset:
         raise InputError(f"{text} is a dataset, not a model; read it with hub_cards.load_dataset")
     return Address(found["repository"], found["revision"] or "main", dataset, found["contribution"] or "")
+
+
+def spec_outside(name: str | os.PathLike[str]) -> ModelSpec | None:
+    """The spec of a model that is not in the package's catalogue: in a folder, or somebody's on the Hub.
+
+    Args:
+        name: What `zoo.load` takes.
+
+    Returns:
+        None for a name of the catalogue.
+
+    Raises:
+        InputError: As `read_model_folder` and `read_published`.
+    """
+    if isinstance(name, str) and name.startswith(SCHEME):
+        return read_published(name)
+    folder = folder_of(name)
+    return None if folder is None else read_model_folder(folder)
 
 
 def read_published(text: str) -> ModelSpec:

@@ -9,7 +9,6 @@ pixel is (0, 0).
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -19,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from superset_vocab.errors import InputError, all_problems
+from superset_vocab.files import read_text
+from superset_vocab.toml_text import parse_toml
 
 _N_DISTORTIONS = (0, 1, 2, 4, 5, 8, 12, 14)
 
@@ -111,12 +112,7 @@ def read_calibration(path: str | PathLike[str]) -> tuple[Camera, ...]:
             problems are listed.
     """
     path = Path(path)
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not TOML: {error}") from error
+    tables = parse_toml(read_text(path), str(path))
     cameras, problems = [], []
     for key, table in tables.items():
         if not key.startswith("cam"):

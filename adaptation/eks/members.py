@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from adaptation.eks.files import Poses, Track, read_poses
 from superset_vocab.errors import InputError, all_problems
+from superset_vocab.files import read_json
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -26,7 +27,8 @@ class Member:
     """One network of an ensemble.
 
     Attributes:
-        model: Name of the published model, e.g. "superanimal_topviewmouse".
+        model: What `zoo.load` takes: the name of a published model, e.g. "superanimal_topviewmouse", a
+            model's folder, or "hf://owner/name@revision".
         variant: Which network of it; None for the model's own.
         weights: File with its weights; None for the published ones.
     """
@@ -39,11 +41,15 @@ class Member:
     def parse(cls, text: str) -> Member:
         """A member from "MODEL", "MODEL:VARIANT", "MODEL:WEIGHTS" or "MODEL:VARIANT:WEIGHTS".
 
-        WEIGHTS end in .safetensors or .pt.
+        WEIGHTS end in .safetensors or .pt. A model's folder and an address on the Hub stand alone.
 
         Raises:
             InputError: If the text is none of these.
         """
+        from zoo.model_folder import folder_of
+
+        if "://" in text or (Path(text).is_dir() and folder_of(text) is not None):
+            return cls(text)
         model, _, rest = text.partition(":")
         variant, weights = rest, ""
         if rest.endswith(_WEIGHTS):
@@ -65,11 +71,13 @@ def check_members(members: Sequence[Member]) -> None:
         InputError: Lists all problems.
     """
     from zoo.catalogue import find_model
+    from zoo.published import spec_outside
 
     problems = []
     for member in members:
         try:
-            find_model(member.model, member.variant)
+            if spec_outside(member.model) is None:
+                find_model(member.model, member.variant)
         except InputError as error:
             problems.append(str(error))
         if member.weights is not None and not member.weights.is_file():
@@ -82,7 +90,8 @@ def check_members(members: Sequence[Member]) -> None:
 
 def member_paths(folder: Path, video: Path, members: Sequence[Member]) -> list[Path]:
     """Tables that `predict_members` keeps, one for each member."""
-    stems = [f"{video.stem}.member{i}.{one.model}" for i, one in enumerate(members)]
+    names = [re.sub(r"[^\w.-]+", "_", Path(one.model).name) for one in members]
+    stems = [f"{video.stem}.member{i}.{name}" for i, name in enumerate(names)]
     return [folder / f"{stem}.h5" for stem in stems]
 
 
@@ -142,7 +151,7 @@ def _absent(track: Track) -> Track:
 
 def _provenance(path: Path) -> dict[str, Any]:
     """The provenance beside a member's table."""
-    return json.loads(path.with_suffix(".provenance.json").read_text(encoding="utf-8"))
+    return read_json(path.with_suffix(".provenance.json"))
 
 
 def _check_kept(path: Path, model: Model, video: Path) -> None:

@@ -137,7 +137,7 @@ def from_tables(
     if other_endings:
         text = "%s: %d images have another ending than the labels say, e.g. %s"
         _LOG.warning(text, source, len(other_endings), other_endings[0])
-    empty = sum(not (record.visibility >= Visibility.OCCLUDED).any() for record in records)
+    empty = sum(not record.annotated.any() for record in records)
     if empty:
         _LOG.warning("%s: %d of %d frames have no annotated keypoint", source, empty, len(records))
     found = Source(dataset, bodyparts.keypoints, format=format_name, location=str(source))

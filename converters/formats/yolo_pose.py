@@ -49,6 +49,7 @@ _NAMES = "keypoint_names_inferred.json"
 _IMAGES = frozenset([".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
 _NO_LABELS = frozenset({"classes.txt"})  # a list of classes that labelling tools put beside the labels
 CORNER_TO_CENTRE = 0.5  # px
+_ROUNDING = 1e-4  # of the image, by which a number may lie outside of 0 to 1: "1.0000001"
 _BOX = 5  # numbers of a line before the keypoints: class and box
 
 _ROBOFLOW = re.compile(r"(?P<name>.+?)(?:_(?:jpe?g|png|bmp|webp|tiff?))*\.rf\.[0-9A-Za-z]+", re.IGNORECASE)
@@ -315,7 +316,7 @@ def _row_problem(row: np.ndarray, numbers: int, n_classes: int) -> str:
             return "a keypoint's flag is not 0, 1 or 2"
         points = points[points[:, 2] > 0]
     used = np.concatenate([row[1:_BOX], points[:, :2].ravel()])
-    bad = used[~((used >= 0) & (used <= 1))]  # so that NaN is bad, too
+    bad = used[~((used >= -_ROUNDING) & (used <= 1 + _ROUNDING))]  # so that NaN is bad, too
     return f"{bad[0]:g} is not between 0 and 1 (coordinates are fractions of the image)" if bad.size else ""
 
 

@@ -123,7 +123,7 @@ def _bodyparts(labels: LabelSet, names: Sequence[tuple[str, ...]], multi: bool, 
         _LOG.info("left out, as no image defines them: %s", ", ".join(left_out))
     for record, here in zip(labels.records, names, strict=True):
         own = np.array([name == SINGLE for name in here], dtype=bool)
-        if (record.visibility[own][:, shared] >= Visibility.OCCLUDED).any():
+        if record.annotated[own][:, shared].any():
             raise InputError(
                 f"{record.source_image or record.image}: an individual is called {SINGLE!r}, the name that "
                 "DeepLabCut keeps for unique bodyparts, and has keypoints that other animals have; rename it"
@@ -189,7 +189,7 @@ def _table(
     values = np.full((len(rows), len(columns)), np.nan)
     for row, (record, here, _) in enumerate(rows):
         for n, individual in enumerate(here):
-            for k in np.flatnonzero(record.visibility[n] >= Visibility.OCCLUDED):
+            for k in np.flatnonzero(record.annotated[n]):
                 first = place[individual, labels.keypoints[k], "x"]
                 values[row, first : first + 2] = record.keypoints[n, index[labels.keypoints[k]]]
     if bodyparts.multi_animal:

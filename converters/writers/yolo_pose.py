@@ -27,7 +27,7 @@ import yaml
 
 from converters.formats.yolo_pose import CONFIG, CORNER_TO_CENTRE
 from converters.writers.common import check_images, free_name, image_name, write_provenance
-from superset_vocab import LabelRecord, LabelSet, Visibility, load_vocabulary
+from superset_vocab import LabelRecord, LabelSet, load_vocabulary
 from superset_vocab.files import atomic_folder
 
 _LOG = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def _lines(record: LabelRecord, classes: list[str], lost: Counter[str]) -> list[
     lines = []
     for n, category in enumerate(_classes(record)):
         xy = (record.keypoints[n] + CORNER_TO_CENTRE) / size
-        annotated = record.visibility[n] >= Visibility.OCCLUDED
+        annotated = record.annotated[n]
         inside = annotated & (xy >= 0).all(1) & (xy <= 1).all(1)
         box = _box(record.bbox_xywh[n], record.keypoints[n][inside], size)
         if box is None:
