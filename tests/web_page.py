@@ -153,6 +153,9 @@ class Page:
         self.upload("#try-upload", path)
         self.press("#try-run")
         self.until(lambda: "Model " in self.one("#try-status").text)
+        # All of it: who leaves while a picture is on its way gets a 404 for it, as their files are gone.
+        loaded = "return document.querySelector('#try-plot img')?.naturalWidth > 0 && "
+        self.until(lambda: self.script(loaded + "[...document.images].every((i) => i.complete)"))
         return self.one("#try-status").text
 
     def names(self) -> list[str]:
@@ -198,17 +201,19 @@ class Page:
     def all_within_reach(self) -> None:
         """The page is as wide as the window, and all that can be pressed or filled in is in it."""
         self.no_wider_than_the_window()
-        assert self.script(_UNREACHABLE) == []
+        unreachable = self.script(_UNREACHABLE)
+        assert unreachable == [], unreachable
 
     def quiet_and_at_home(self) -> None:
         """The browser noted no error, and asked nobody but the app, since this was last checked."""
         severe = [e["message"] for e in self.driver.get_log("browser") if e["level"] == "SEVERE"]
-        assert severe == []
+        assert severe == [], severe
         events = [json.loads(e["message"])["message"] for e in self.driver.get_log("performance")]
         asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
         own = (self.address, self.address.replace("http", "ws"), "data:", "blob:", "chrome", "about:")
         assert len(asked) > 50
-        assert [url for url in asked if not url.startswith(own)] == []
+        elsewhere = [url for url in asked if not url.startswith(own)]
+        assert elsewhere == [], elsewhere
         policies = [
             e["params"]["response"]["headers"].get("content-security-policy", "")
             for e in events

@@ -41,7 +41,10 @@ button.lg, button[role="tab"] { min-height: 40px; }
 .dark { --color-accent: #fb923c; }
 .dark .tab-container button.selected { color: #fb923c; }
 .whole, #try-plot { padding-top: 32px; }
+#try-files .label-clear-button { display: none; } /* results are not taken out of a list */
 #models-card { overflow-wrap: anywhere; }
+#models-card table { display: block; overflow-x: auto; border: 0; }
+#models-card td, #models-card th { word-break: normal; overflow-wrap: normal; }
 @media (max-width: 700px) {
   .gradio-container { padding: 8px !important; }
   #models-card code { white-space: pre-wrap !important; overflow-wrap: anywhere; }
