@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import h5py
+from h5py import h5o
 
 from superset_vocab import InputError
 
@@ -27,7 +28,7 @@ def check_self_contained(path: Path) -> None:
 
 def _check(path: Path, group: h5py.Group, seen: set[int]) -> None:
     """Look through a group; each once, since groups may be in each other."""
-    address = h5py.h5o.get_info(group.id).addr
+    address = h5o.get_info(group.id).addr
     if address in seen:
         return
     seen.add(address)
