@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import h5py
-from h5py import h5o
+from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue] - compiled, without types
 
 from superset_vocab import InputError
 
