@@ -372,6 +372,7 @@ def test_command_tests_on_the_frames_that_are_left(project: Path, tmp_path: Path
     code = main([*ask, "--against", "superanimal_topviewmouse/compact", "--target", str(project)])
     assert code == 0
     content = json.loads((tmp_path / "e" / "evaluation.json").read_text())
+    assert content["split"] == "all, 5 of its 8 images trained on"  # which a card would say, too
     assert content["against"]["provenance"]["variant"] == "compact"
     assert content["provenance"]["parent"]["variant"] == "compact"
     assert content["forgetting"]["dropping_before"]["n_keypoints"] == 23
