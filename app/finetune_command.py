@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.shared_options import (
     DEFAULT_MODEL,
@@ -20,12 +19,8 @@ from app.shared_options import (
 
 if TYPE_CHECKING:
     from adaptation.memory_replay import Replay
-    from superset_vocab import KeypointMap, LabelSet
-    from training.comparison import Forgetting
-    from training.evaluate import Report
+    from superset_vocab import LabelSet
     from zoo.model import Model
-
-_MATCHING = "keypoint_map"
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -80,13 +75,14 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def run_finetune(arguments: argparse.Namespace) -> int:
     """Fine-tune a model on a project, and test it on the frames that were left over."""
     from adaptation.memory_replay import Replay
+    from app.fine_tuning_project import Project, is_superset, project_labels
     from superset_vocab.errors import InputError
 
     if arguments.seed < 0:
         raise InputError(f"--seed is {arguments.seed}, want 0 or more")
     if arguments.threshold is not None and arguments.method != "replay":
         raise InputError("--threshold has no effect without --method replay; leave one out")
-    if _is_superset(arguments.project) and (arguments.format or arguments.dataset or arguments.option):
+    if is_superset(arguments.project) and (arguments.format or arguments.dataset or arguments.option):
         raise InputError(
             f"{arguments.project}: is in a superset vocabulary already, --format and --dataset have no effect"
             " (nor has --option)"
@@ -95,8 +91,16 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     if arguments.method == "replay":
         replay = Replay(arguments.threshold, arguments.boxes)
     model = load_chosen(arguments)
+    project = Project(
+        arguments.project,
+        arguments.map,
+        arguments.dataset or "",
+        arguments.format,
+        parse_options(arguments.option),
+        arguments.accept_map,
+    )
     with ExitStack() as images:
-        labels = project_labels(arguments, model, images)
+        labels = project_labels(project, model, arguments.out, images, print)
         _tune_and_test(model, labels, replay, arguments)
     return 0
 
@@ -125,94 +129,9 @@ def _tune_and_test(
         _test(model, tuned, labels, rest, arguments)
 
 
-def project_labels(arguments: argparse.Namespace, model: Model, images: ExitStack | None = None) -> LabelSet:
-    """The project's labels in the model's vocabulary.
-
-    The map is the one that was given; else that of the dataset, by its name; else a proposed one, which
-    has to be looked at or accepted first. Superset datasets need none. Images that are inside videos or
-    packages (SLEAP) are at hand as long as `images` is open; without it such projects are refused.
-
-    Raises:
-        InputError: If there is no map yet, or anything about the project is wrong.
-    """
-    from converters import load_superset, read_labels, reading
-    from superset_vocab import load_map, project
-    from superset_vocab.errors import InputError
-
-    path: Path = arguments.project
-    if _is_superset(path):
-        if arguments.map is not None:
-            raise InputError(f"{path}: is in a superset vocabulary already, --map has no effect")
-        return load_superset(path)
-    given = None if arguments.map is None else load_map(arguments.map)
-    name = arguments.dataset or (given.dataset if given else path.resolve().stem)
-    if images is None:
-        labels = read_labels(path, format=arguments.format, dataset=name)
-    else:
-        options = parse_options(arguments.option)
-        found = reading(path, arguments.out, format=arguments.format, dataset=name, options=options)
-        labels = images.enter_context(found)
-    keypoint_map = given or _shipped(labels, name, model) or _proposed(labels, model, arguments)
-    if keypoint_map.vocabulary.name != model.vocabulary.name:
-        raise InputError(
-            f"the keypoint map {keypoint_map.dataset} is into {keypoint_map.vocabulary.name}, "
-            f"{model.spec.full_name} predicts {model.vocabulary.name}; choose another map or model"
-        )
-    return project(labels, keypoint_map)
-
-
-def _is_superset(path: Path) -> bool:
-    """Whether `zoo convert` wrote it; anything that cannot be read is left to the readers, who say why."""
-    import json
-
-    file = path / "annotations.json" if path.is_dir() else path
-    if file.suffix != ".json" or not file.is_file():
-        return False
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return False
-    info = content.get("info") if isinstance(content, dict) else None
-    return isinstance(info, dict) and bool(info.get("vocabulary"))
-
-
-def _shipped(labels: LabelSet, name: str, model: Model) -> KeypointMap | None:
-    """The package's map of a dataset of this name; a map speaks for its own dataset only."""
-    from superset_vocab import list_maps, load_map
-
-    if name not in list_maps():
-        return None
-    found = load_map(name)
-    fits = set(found.targets) == set(labels.keypoints) and found.vocabulary.name == model.vocabulary.name
-    return found if fits else None
-
-
-def _proposed(labels: LabelSet, model: Model, arguments: argparse.Namespace) -> KeypointMap:
-    """A map proposed from names and images, if it may be used unseen; else it is written and the run ends.
-
-    Raises:
-        InputError: If it has to be looked at first.
-    """
-    from adaptation.keypoint_files import write_matching
-    from adaptation.keypoint_matching import match_keypoints
-    from superset_vocab.errors import InputError
-    from superset_vocab.files import make_folder
-
-    matching = match_keypoints(labels, model, progress=True)
-    folder = make_folder(arguments.out) / _MATCHING
-    written = write_matching(matching, labels, folder)
-    pairs = [f"{source} -> {target or 'none'}" for source, target in matching.targets.items()]
-    if arguments.accept_map:
-        print(f"{written[0]}: proposed and accepted: {', '.join(pairs)}")
-        return matching.keypoint_map()
-    raise InputError(
-        f"{arguments.project}: has no keypoint map. One is proposed in {written[0]}: {', '.join(pairs)}. "
-        f"Look at the pictures beside it, correct it, and run again with --map {written[0]}; or --accept-map"
-    )
-
-
 def _test(model: Model, tuned: Model, used: LabelSet, rest: LabelSet, arguments: argparse.Namespace) -> None:
     """Both models on the labelled frames that were not used, and what was forgotten; evaluation.json."""
+    from app.fine_tuning_project import compare_on_rest
     from superset_vocab.files import write_json
     from training.comparison import comparison_table
 
@@ -231,60 +150,3 @@ def _test(model: Model, tuned: Model, used: LabelSet, rest: LabelSet, arguments:
         print(found.lost.table())
     write_json(arguments.out / "evaluation.json", found.to_dict())
     print(arguments.out / "evaluation.json")
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Two models on labelled frames that neither was fine-tuned on.
-
-    Attributes:
-        reports: "zero-shot" and the name of the method -> figures.
-        lost: What was forgotten; None for methods that start with a new decoder.
-        n_known: Frames left out because one of them, or what it was made from, was fine-tuned on them.
-    """
-
-    reports: dict[str, Report]
-    lost: Forgetting | None
-    n_known: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        content = {name: report.to_dict() for name, report in self.reports.items()}
-        return content if self.lost is None else {**content, "forgetting": self.lost.to_dict()}
-
-
-def compare_on_rest(
-    model: Model, tuned: Model, used: LabelSet, rest: LabelSet, *, method: str, boxes: str
-) -> HeldOut | None:
-    """Test a model before and after fine-tuning.
-
-    Args:
-        model: Before.
-        tuned: After.
-        used: What it was fine-tuned on.
-        rest: To test on; images without an annotated keypoint are left out, and those (or copies of those)
-            that the models were fine-tuned on.
-        method: One of `adaptation.fine_tuning.METHODS`.
-        boxes: "labels" or "model", as in `training.evaluate.evaluate_model`.
-
-    Returns:
-        The figures; None if nothing is left to test on.
-    """
-    from adaptation.fine_tuning import image_key, trained_images
-    from training.comparison import forgetting, target_keypoints
-    from training.evaluate import evaluate_model
-
-    annotated = [r for r in rest.records if r.annotated.any()]
-    known = trained_images(tuned)
-    fresh = [r for r in annotated if image_key(r.image) not in known]
-    if not fresh:
-        return None
-    rest = replace(rest, records=tuple(fresh))
-    reports = {
-        name: evaluate_model(which, rest, split="labelled frames not used", bboxes=boxes)
-        for name, which in (("zero-shot", model), (method, tuned))
-    }
-    lost = None
-    if method in ("replay", "naive"):
-        lost = forgetting(model, tuned, rest, target_keypoints(used), split="the same frames")
-    return HeldOut(reports, lost, len(annotated) - len(fresh))

@@ -23,8 +23,8 @@ import zoo
 from adaptation.eks.members import Member, check_members, member_paths
 from adaptation.fine_tuning import METHODS, choose_frames, fine_tune, fine_tuning_recipe, starting_network
 from adaptation.memory_replay import Replay
-from app.cli import build_parser, main
-from app.finetune_command import compare_on_rest, project_labels
+from app.cli import main
+from app.fine_tuning_project import Project, compare_on_rest, project_labels
 from converters import convert_labels, load_superset
 from converters.synthetic import lab_named, synthesize
 from superset_vocab import InputError, LabelSet, Visibility, load_vocabulary
@@ -475,8 +475,8 @@ def test_a_deeplabcut_project_with_its_map(model: zoo.Model, tmp_path: Path) -> 
     assert main([*command, "--frames", "10", "--dataset", "dlc-openfield", *fast]) == 0
     assert json.loads((tmp_path / "m" / "run.json").read_text())["replay"]["n_matched"] == 10
     given, named = (
-        project_labels(build_parser().parse_args([*command, *how]), model)
-        for how in (["--map", "dlc-openfield"], ["--dataset", "dlc-openfield"])
+        project_labels(Project(source, **how), model, tmp_path / "m")
+        for how in ({"map_name": "dlc-openfield"}, {"dataset": "dlc-openfield"})
     )
     assert_same(given, named)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from app.web.loaded import load_model
 from superset_vocab.files import atomic_path, make_folder, write_json
 
 if TYPE_CHECKING:
-    from app.finetune_command import HeldOut
+    from app.fine_tuning_project import HeldOut
     from superset_vocab import LabelSet
 
 LOG = Path("training") / "log.csv"  # of a run, below the model's folder
@@ -55,18 +54,16 @@ def fine_tune(
     """
     from adaptation.fine_tuning import choose_frames
     from adaptation.fine_tuning import fine_tune as tune
-    from app.finetune_command import compare_on_rest, project_labels
+    from app.fine_tuning_project import Project, compare_on_rest, project_labels
 
     folder, loaded = Path(out), load_model(model, variant)
-    how = argparse.Namespace(
-        project=label_source(Path(project)),
-        map=keypoint_map or None,
-        dataset=None if keypoint_map else Path(project).name,
-        format=None,
-        out=folder,
+    how = Project(
+        label_source(Path(project)),
+        keypoint_map or None,
+        "" if keypoint_map else Path(project).name,
         accept_map=True,
     )
-    labels = project_labels(how, loaded)
+    labels = project_labels(how, loaded, folder)
     check_inside(labels, Path(project))
     n_frames = min(frames or max_images, _n_annotated(labels))
     used, rest = choose_frames(labels, n_frames, seed=seed)
