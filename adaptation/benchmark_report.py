@@ -144,7 +144,7 @@ def draw(benchmark: Benchmark, results: Sequence[RunResult], path: Path) -> None
         axes.set_xscale("log")
         axes.set_xticks(sizes, [str(n) for n in sizes])
         axes.minorticks_off()
-    if not METRICS[metric]:
+    if not METRICS[metric] and any(value > 0 for values in runs.values() for value in values):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         axes.yaxis.set_minor_formatter(FormatStrFormatter("%g"))

@@ -27,6 +27,8 @@ from adaptation.benchmark_spec import METRICS
 if TYPE_CHECKING:
     import pandas as pd
 
+_NO_SPREAD = 1e-12  # of the values: less is a rounding error
+
 
 @dataclass(frozen=True)
 class Contrast:
@@ -92,10 +94,15 @@ def analyse(results: Sequence[RunResult], metric: str) -> Statistics | None:
         metric: One of `adaptation.benchmark_spec.METRICS`.
 
     Returns:
-        None where there are not two ways with two shuffles each at two numbers of images.
+        None where there are not two ways with two shuffles each at two numbers of images, or shuffles make no
+        difference, so that there is nothing to measure a difference by.
     """
     table = _complete(results, metric)
     if min(len(set(table[column])) for column in ("way", "n_images", "shuffle")) < 2:
+        return None
+    means = table.groupby(["way", "n_images"])["value"].transform("mean")
+    values, within = table["value"].to_numpy(float), (table["value"] - means).to_numpy(float)
+    if np.abs(within).max() <= _NO_SPREAD * np.abs(values).max():
         return None
     notes: list[str] = []
     formulas = {
@@ -144,8 +151,12 @@ class Efficiency:
 def efficiency(
     results: Sequence[RunResult], metric: str, *, reference: str = "replay", images: int = 10
 ) -> Efficiency | None:
-    """Read the data efficiency off the means; None where the reference has no run."""
-    means = {key: float(np.mean(v)) for key, v in by_run(results, metric).items() if key[0] != ZERO_SHOT}
+    """Read the data efficiency off the means; None where the reference has no run with a value.
+
+    A number of images at which a shuffle has no value is left out.
+    """
+    runs = {key: values for key, values in by_run(results, metric).items() if key[0] != ZERO_SHOT}
+    means = {key: float(np.mean(values)) for key, values in runs.items() if np.isfinite(values).all()}
     there = [n for way, n in means if way == reference]
     if not there:
         return None

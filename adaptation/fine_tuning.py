@@ -34,7 +34,7 @@ from adaptation.memory_replay import Replay, Replayed, replayed_labels
 from converters.views import subset
 from superset_vocab import InputError, LabelSet
 from superset_vocab.errors import all_problems
-from superset_vocab.files import make_folder, read_json
+from superset_vocab.files import make_folder, read_json, sha256_of
 from superset_vocab.provenance import operation, package_version
 from superset_vocab.toml_text import toml_table
 from training.batches import build_dataset
@@ -194,7 +194,33 @@ def fine_tuning_recipe(
         "run": {"checkpoint_every": 50, "log_every": 10, "workers": 0},
     }
     text = "\n".join(toml_table(name, entries) for name, entries in tables.items())
-    return parse_recipe(text, what=f"fine-tuning of {spec.full_name}", overrides=overrides)
+    what = f"fine-tuning of {spec.full_name}"
+    recipe = parse_recipe(text, what=what, overrides=overrides)
+    _refuse_foreign(recipe, parse_recipe(text), what)
+    return recipe
+
+
+_OF_PARENT = ("view", "input_size", "stride", "context", "grey", "normalisation", "crop")
+"""Entries of [batch] that the result has in common with its parent."""
+
+
+def _refuse_foreign(recipe: Recipe, usual: Recipe, what: str) -> None:
+    """Refuse changes to a recipe that would have no effect, or that the result would not be run with.
+
+    Raises:
+        InputError: Lists all of them.
+    """
+    problems = [
+        f"batch.{name} is {old!r}, as the parent's: the result is run like its parent"
+        for name in _OF_PARENT
+        if (old := getattr(usual.batch, name)) != getattr(recipe.batch, name)
+    ]
+    if recipe.data.sources != usual.data.sources or recipe.data.subset != usual.data.subset:
+        problems.append("data.sources and data.subset have no effect: the labels are given (--frames)")
+    if recipe.validation != usual.validation:
+        problems.append("[validation] has no effect: the labelled frames that are not used test the result")
+    if problems:
+        raise all_problems(what, problems)
 
 
 def starting_network(model: Model, recipe: Recipe, method: str) -> nn.Module:
@@ -239,6 +265,23 @@ def choose_frames(labels: LabelSet, n_frames: int, *, seed: int = 0) -> tuple[La
     order = np.random.default_rng(seed).permutation(len(annotated))[:n_frames]
     drawn = {id(annotated[i]) for i in order}
     return subset(labels, lambda r: id(r) in drawn), subset(labels, lambda r: id(r) not in drawn)
+
+
+def trained_images(model: Model) -> frozenset[str]:
+    """The images (`image_key`) that a model in a folder was fine-tuned on, and what it was made from.
+
+    Empty for published models, and where the folder does not say it.
+    """
+    folder = model.spec.pose.weights.folder
+    if folder is None or not (folder / RECORD_FILE).is_file():
+        return frozenset()
+    content = read_json(folder / RECORD_FILE)
+    return frozenset(content.get("images") or ()) if isinstance(content, dict) else frozenset()
+
+
+def image_key(image: Path) -> str:
+    """Beginning of the hash of an image's bytes: a copy by another name has the same."""
+    return sha256_of(image)[:16]
 
 
 def _check(model: Model, labels: LabelSet, method: str, replay: Replay | None) -> None:
@@ -328,6 +371,7 @@ def _write(model: Model, labels: LabelSet, out: Path, made: _Made) -> None:
         "parent": asdict(spec.parent) if spec.parent else None,
         "operations": [*labels.operations, operation("fine_tune", method=made.method, n_images=len(labels))],
         "asked": made.asked,
+        "images": sorted(trained_images(model) | {image_key(r.image) for r in labels.records}),
         "replay": None if made.replayed is None else _replay_record(made.replayed),
         "training": read_json(made.result.record),
     }

@@ -71,7 +71,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
     if others:
         raise InputError(f"compare-smoothers takes one individual, not {', '.join(recording.individuals)}")
     if arguments.keypoints:
-        recording = recording.select(arguments.keypoints)
+        views = [f"_{camera}" for camera in cameras] if arguments.model == "mirrored" else [""]
+        recording = recording.select([part + view for part in arguments.keypoints for view in views])
     labels = _labels_of(arguments, recording)
     ensembles = recording.ensembles[individual]
     result = compare(

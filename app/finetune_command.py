@@ -82,6 +82,8 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     from adaptation.memory_replay import Replay
     from superset_vocab.errors import InputError
 
+    if arguments.seed < 0:
+        raise InputError(f"--seed is {arguments.seed}, want 0 or more")
     if arguments.threshold is not None and arguments.method != "replay":
         raise InputError("--threshold has no effect without --method replay; leave one out")
     if _is_superset(arguments.project) and (arguments.format or arguments.dataset or arguments.option):
@@ -220,6 +222,10 @@ def _test(model: Model, tuned: Model, used: LabelSet, rest: LabelSet, arguments:
         return
     n_frames = found.reports["zero-shot"].n_images
     print(f"\n{n_frames} labelled frames that were not used; frames of the same recordings are much alike")
+    if found.n_known:
+        print(
+            f"{found.n_known} others are left out: the model's parent was fine-tuned on them, or copies were"
+        )
     print(comparison_table(found.reports))
     if found.lost is not None:
         print(found.lost.table())
@@ -234,10 +240,12 @@ class HeldOut:
     Attributes:
         reports: "zero-shot" and the name of the method -> figures.
         lost: What was forgotten; None for methods that start with a new decoder.
+        n_known: Frames left out because one of them, or what it was made from, was fine-tuned on them.
     """
 
     reports: dict[str, Report]
     lost: Forgetting | None
+    n_known: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -254,20 +262,24 @@ def compare_on_rest(
         model: Before.
         tuned: After.
         used: What it was fine-tuned on.
-        rest: To test on; images without an annotated keypoint are left out.
+        rest: To test on; images without an annotated keypoint are left out, and those (or copies of those)
+            that the models were fine-tuned on.
         method: One of `adaptation.fine_tuning.METHODS`.
         boxes: "labels" or "model", as in `training.evaluate.evaluate_model`.
 
     Returns:
         The figures; None if nothing is left to test on.
     """
+    from adaptation.fine_tuning import image_key, trained_images
     from training.comparison import forgetting, target_keypoints
     from training.evaluate import evaluate_model
 
     annotated = [r for r in rest.records if r.annotated.any()]
-    if not annotated:
+    known = trained_images(tuned)
+    fresh = [r for r in annotated if image_key(r.image) not in known]
+    if not fresh:
         return None
-    rest = replace(rest, records=tuple(annotated))
+    rest = replace(rest, records=tuple(fresh))
     reports = {
         name: evaluate_model(which, rest, split="labelled frames not used", bboxes=boxes)
         for name, which in (("zero-shot", model), (method, tuned))
@@ -275,4 +287,4 @@ def compare_on_rest(
     lost = None
     if method in ("replay", "naive"):
         lost = forgetting(model, tuned, rest, target_keypoints(used), split="the same frames")
-    return HeldOut(reports, lost)
+    return HeldOut(reports, lost, len(annotated) - len(fresh))

@@ -110,6 +110,7 @@ def run_train(arguments: argparse.Namespace) -> int:
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """Score a model on a dataset, alone or against another one."""
+    from adaptation.fine_tuning import image_key, trained_images
     from converters import load_superset
     from superset_vocab.errors import InputError
     from superset_vocab.files import make_folder, write_json
@@ -124,13 +125,16 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     labels = load_superset(arguments.dataset)
     defined = None if arguments.target is None else target_keypoints(load_superset(arguments.target))
     names, unit = _words(arguments.keypoints), _words(arguments.normalise_by)
-    # A card takes figures by this name: one of few keypoints is not that of all.
+    # A card takes figures by this name: of few keypoints or of training images they are something else.
     split = arguments.split or arguments.dataset.resolve().name
     split += "" if names is None else f", {' and '.join(names)} only"
     split += ", as the paper (context 1.25, flip test)" if arguments.preset == "paper" else ""
     if unit is not None and len(unit) != 2:
         raise InputError(f"--normalise-by {arguments.normalise_by}: want two keypoints, separated by a comma")
     models = {arguments.model: load_chosen(arguments)}
+    known = trained_images(models[arguments.model])
+    n_known = sum(image_key(record.image) in known for record in labels.records) if known else 0
+    split += f", {n_known} of its {len(labels)} images trained on" if n_known else ""
     # The same name may stand for two models: this one with --weights or --variant, and the published one.
     other = f"{arguments.against} (against)" if arguments.against == arguments.model else arguments.against
     if other is not None:

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -75,7 +78,7 @@ def run_app(arguments: argparse.Namespace) -> int:
 
         require_token(arguments.collection)
     pool, origin = _pool(arguments.pool)
-    with tempfile.TemporaryDirectory(prefix="zoo-app-") as root:
+    with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="zoo-app-") as root:
         settings = Settings(
             root=Path(root),
             examples=arguments.examples,
@@ -101,6 +104,18 @@ def run_app(arguments: argparse.Namespace) -> int:
             ),
         )
     return 0
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """What ends a service or a container, or closes a terminal, is as Ctrl+C: visitors' files are removed."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _pool(source: str | None) -> tuple[Path | None, str]:

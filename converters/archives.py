@@ -6,9 +6,12 @@ honestly hold, encryption. Left out: links, devices, and what macOS adds to arch
 
 from __future__ import annotations
 
+import gzip
 import logging
+import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -16,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EINVAL
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -30,6 +34,11 @@ _LARGEST_RATIO = 20  # photographs hardly shrink, label files about tenfold
 _ALLOWANCE = 1 << 30  # bytes that a small archive may hold whatever its ratio
 _MOST_MEMBERS = 1_000_000
 _CHUNK = 1 << 20
+# What Python's readers raise on bytes that are none of an archive's, or on a compression they do not know.
+_DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, struct.error,
+    EOFError, IndexError, NotImplementedError, UnicodeError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,9 @@ def extract(archive: Path, out: Path, *, progress: bool = False) -> Path:
     except (FileExistsError, NotADirectoryError) as error:
         name = Path(str(error.filename)).name
         raise InputError(f"{archive}: {name!r} is a file and a folder in it; pack it again") from error
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile) and error.errno != EINVAL:
+            raise  # the disk, not the archive; EINVAL is a seek to where a damaged directory points
         raise InputError(f"{archive}: is damaged ({error}); delete it and download it again") from error
     return out
 

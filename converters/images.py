@@ -98,6 +98,8 @@ def _decode(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ImageError(path, "no such image", missing=True) from error
     except OSError as error:
         raise ImageError(path, f"cannot be read ({error.strerror or error})") from error
+    except ValueError as error:  # a name that no file system takes
+        raise ImageError(path, f"is no file name ({error})", missing=True) from error
     if content.size == 0:
         raise ImageError(path, "the image is empty (0 bytes)")
     try:

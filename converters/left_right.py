@@ -114,7 +114,7 @@ def _exchanged(name: str, left: str, right: str) -> list[str]:
     if len(left) > 1:
         return [name[: m.start()] + right + name[m.end() :] for m in re.finditer(re.escape(left), name)]
     inside = [m.start() for m in re.finditer(r"(?<![^\W_])l(?![^\W_])", name)]  # l_eye, front.l.paw
-    edges = [i for i in (0, len(name) - 1) if name[i] == left and len(name) > 1]  # earl, lear
+    edges = [i for i in (0, len(name) - 1) if len(name) > 1 and name[i] == left]  # earl, lear
     return [name[:i] + right + name[i + 1 :] for i in dict.fromkeys([*inside, *edges])]
 
 

@@ -401,6 +401,25 @@ def test_report_says_what_was_not_run() -> None:
     assert "7.68 px (DLCRNet)" in text
 
 
+@pytest.mark.parametrize("lost", ["none", "one", "replay", "all", "spread"])
+def test_runs_without_a_value_do_not_cost_the_report(tmp_path: Path, lost: str) -> None:
+    """A network that finds nothing has no distance; and runs that all come to the same have no spread."""
+    rng, runs = np.random.default_rng(0), [result(ZERO_SHOT, 0, 1, 5.4)]
+    for way, n, shuffle in itertools.product(("scratch", "replay"), (5, 10), (1, 2, 3)):
+        gone = lost == "all" or (
+            way == "replay" and (lost == "replay" or (lost == "one" and n + shuffle == 11))
+        )
+        runs.append(
+            result(way, n, shuffle, np.nan if gone else 5.0 if lost == "spread" else 5 + rng.normal())
+        )
+    files = write_report(load_benchmark("dlc_openfield"), runs, tmp_path)
+    assert all(path.is_file() for path in files)
+    content = json.loads((tmp_path / "statistics.json").read_text())
+    assert (content["statistics"] is None) == (lost != "none")
+    reference = content["efficiency"] and content["efficiency"]["reference_images"]
+    assert reference == {"none": 10, "spread": 10, "one": 5}.get(lost)
+
+
 def test_results_that_are_none_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "1" / "replay_3" / "result.json"
     path.parent.mkdir(parents=True)

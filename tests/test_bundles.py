@@ -330,6 +330,30 @@ def test_members_in_each_other_s_place(tmp_path, names, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("kind", ["zip", "tgz"])
+def test_an_archive_with_any_byte_wrong_is_whole_or_refused(tmp_path, kind):
+    """Python's readers stumble in many ways over damaged bytes; none of them may be a traceback."""
+    if kind == "zip":
+        content = zipped({"a/b.txt": b"x" * 2000, "c.txt": b"y" * 100})
+    else:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            member = tarfile.TarInfo("a/b.txt")
+            member.size = 3000
+            archive.addfile(member, io.BytesIO(b"x" * 3000))
+        content = buffer.getvalue()
+    refused = 0
+    for place in range(len(content)):
+        broken = bytearray(content)
+        broken[place] ^= 0xFF
+        path = written(tmp_path / "a", bytes(broken))
+        try:
+            extract(path, tmp_path / f"out{place}")
+        except InputError:
+            refused += 1
+    assert refused > len(content) / 3
+
+
 def test_damaged_archives(tmp_path):
     with pytest.raises(InputError, match="is neither a zip nor a tar archive"):
         extract(written(tmp_path / "a.zip", b"<html>sorry</html>"), tmp_path / "out")

@@ -155,6 +155,16 @@ def test_a_bad_annotation(tmp_path, change, message):
         animal_pose.read(make(tmp_path, [GOOD | change]), dataset="a")
 
 
+def test_a_name_that_no_file_system_takes(tmp_path):
+    folder = make(tmp_path, [GOOD])
+    document = json.loads((folder / "keypoints.json").read_text())
+    document["images"] = dict.fromkeys(list(document["images"])[:1], "a\x00.png")
+    document["annotations"] = []
+    (folder / "keypoints.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="is no file name"):
+        animal_pose.read(folder, dataset="a")
+
+
 def test_all_problems_are_listed(tmp_path):
     folder = make(tmp_path, [GOOD, GOOD | {"image_id": 2, "bbox": "x"}, {"image_id": 1}], n=4)
     (folder / "images/3.png").write_bytes(b"")

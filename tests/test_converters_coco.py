@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from label_sets import assert_same, label_sets, small_set
 from pycocotools.coco import COCO
 
-from converters import load_superset, read_labels, validate, write_superset
+from converters import convert_labels, load_superset, read_labels, validate, write_superset
 from converters.formats import coco
 from superset_vocab import InputError, KeypointMap, Visibility, load_vocabulary, project
 
@@ -123,6 +123,34 @@ def test_a_broken_file_names_its_fault(tmp_path, change, message):
     with pytest.raises(InputError, match=message) as error:
         read_labels(make_coco(tmp_path, broken_coco(change)))
     assert "labels.json" in str(error.value) or ".png" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["info"].update(vocabulary=1.5), r"its info\.vocabulary was not written by this package"),
+        (lambda d: d["info"].update(operations=1.5), r"its info\.operations was not written by this package"),
+        (lambda d: d["info"].update(sources={"a": 1}), r"its info\.sources was not written by this package"),
+        (
+            lambda d: d["info"]["sources"][0].update(dataset=[]),
+            r"info\.sources were not written by this package",
+        ),
+        (lambda d: d["images"][0].update(width=1e400), "its width and height are inf and 24"),
+    ],
+)
+def test_a_superset_file_that_was_changed_by_hand(tmp_path, change, message):
+    labels = small_set(tmp_path / "raw", "lab", ("snout", "leftear", "rightear", "tailbase"))
+    convert_labels(labels, "dlc-openfield", tmp_path / "out")
+    document = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    change(document)
+    (tmp_path / "out" / "annotations.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=message):
+        read_labels(tmp_path / "out")
+
+
+def test_a_keypoint_without_a_name_can_be_validated(tmp_path):
+    document = broken_coco(lambda d: d["categories"][1]["keypoints"].__setitem__(2, ""))
+    assert not validate(read_labels(make_coco(tmp_path / "foreign", document))).errors
 
 
 def test_all_missing_images_are_listed(tmp_path):

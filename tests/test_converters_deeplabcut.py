@@ -32,6 +32,23 @@ def to_h5(csv_file: Path, *, layout: str, levels: int) -> Path:
     return path
 
 
+def test_a_damaged_h5_is_no_traceback(tmp_path):
+    """A copy with wrong bytes: HDF5 complains in several ways."""
+    content = next(need("inscopix_bottomview").rglob("CollectedData_*.h5")).read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        broken = bytearray(content)
+        for place in rng.integers(len(content), size=20):
+            broken[place] ^= 0xFF
+        (tmp_path / "CollectedData_a.h5").write_bytes(broken)
+        try:
+            read_table(tmp_path / "CollectedData_a.h5")
+        except InputError:
+            refused += 1
+    assert refused > 75
+
+
 def test_openfield_csv_and_h5_say_the_same():
     folder = need(OPENFIELD) / "labeled-data" / "m4s1"
     from_csv, from_h5 = (

@@ -145,6 +145,26 @@ def test_views_must_fit_each_other():
         smooth_multicam(views, options=SmoothingOptions(n_latent=5))
 
 
+def test_frame_ranges_that_do_not_show_a_keypoint_are_refused():
+    """Every s is as likely there; the smallest was taken, and the track was its mean."""
+    track = a_track(60)
+    gone = track.keypoints.copy()
+    gone[:, 10:30, 0] = np.nan
+    ensemble = Ensemble(gone, track.confidence, track.names)
+    ranges = SmoothingOptions(frame_ranges=((12, 28),))
+    with refused(f"frame ranges: {track.names[0]} is observed in no frame of them"):
+        smooth_singlecam(ensemble, options=ranges)
+    views = synchronous_views(60)
+    blind = views[0].keypoints.copy()
+    blind[:, :, 0] = np.nan
+    never = Ensemble(blind, views[0].confidence, views[0].names)
+    assert np.isnan(smooth_singlecam(never, options=ranges).keypoints[:, 0]).all()  # seen nowhere at all
+    away = [np.where(np.arange(60)[:, None, None] < 30, np.nan, v.keypoints) for v in views]
+    lost = [Ensemble(a, v.confidence, v.names, v.view) for a, v in zip(away, views, strict=True)]
+    with refused("frame ranges: ", "is observed in no frame of them"):
+        smooth_multicam(lost, options=ranges)
+
+
 def test_views_are_matched_by_keypoint_name():
     one, two = synchronous_views(30)
     turned = Ensemble(two.keypoints[:, :, ::-1], two.confidence[:, :, ::-1], two.names[::-1], two.view)

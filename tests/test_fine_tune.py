@@ -24,7 +24,7 @@ from adaptation.eks.members import Member, check_members, member_paths
 from adaptation.fine_tuning import METHODS, choose_frames, fine_tune, fine_tuning_recipe, starting_network
 from adaptation.memory_replay import Replay
 from app.cli import build_parser, main
-from app.finetune_command import project_labels
+from app.finetune_command import compare_on_rest, project_labels
 from converters import convert_labels, load_superset
 from converters.synthetic import lab_named, synthesize
 from superset_vocab import InputError, LabelSet, Visibility, load_vocabulary
@@ -255,6 +255,10 @@ def test_frames_are_drawn_by_seed_and_nested(labels: LabelSet) -> None:
         ({"method": "magic"}, "'magic' is no way of fine-tuning; there are: replay, naive"),
         ({"method": "naive", "replay": Replay()}, "no effect with method 'naive'"),
         ({"overrides": ["schedule.lr"]}, "is not of the form"),
+        ({"overrides": ["batch.context=3.0"]}, "batch.context is 1.25, as the parent's"),
+        ({"overrides": ["batch.view=frame"]}, "batch.view is 'crop', as the parent's"),
+        ({"overrides": ["data.subset=0.5"]}, "data.sources and data.subset have no effect"),
+        ({"overrides": ["validation.held_out=true"]}, "validation. has no effect"),
     ],
 )
 def test_mistakes_are_told_before_any_work(
@@ -368,6 +372,7 @@ def test_command_tests_on_the_frames_that_are_left(project: Path, tmp_path: Path
     code = main([*ask, "--against", "superanimal_topviewmouse/compact", "--target", str(project)])
     assert code == 0
     content = json.loads((tmp_path / "e" / "evaluation.json").read_text())
+    assert content["split"] == "all, 5 of its 8 images trained on"  # which a card would say, too
     assert content["against"]["provenance"]["variant"] == "compact"
     assert content["provenance"]["parent"]["variant"] == "compact"
     assert content["forgetting"]["dropping_before"]["n_keypoints"] == 23
@@ -414,12 +419,28 @@ def test_a_models_folder_matches_and_is_a_member_of_an_ensemble(
     check_members(members)
     names = [path.name for path in member_paths(tmp_path, Path("a.mp4"), members)]
     assert names == ["a.member0.replay.h5", "a.member1.naive.h5"]
-    with pytest.raises(InputError, match=r"model\.toml"):
+    with pytest.raises(InputError, match=r"members: .*nothing: "):
         check_members([Member.parse(f"{tmp_path}/nothing")])
     source, folder = need("openfield-Pranav-2018-10-30"), tuned["replay"].spec.pose.weights.folder
     ask = ["match", str(source), "--model", str(folder), "--out", str(tmp_path / "m"), "--max-images", "2"]
     assert main([*ask, "--quiet"]) == 0
     assert (tmp_path / "m" / "keypoint_map.toml").is_file()
+
+
+def test_frames_that_the_parent_was_fine_tuned_on_do_not_test_the_child(
+    model: zoo.Model, labels: LabelSet, tmp_path: Path
+) -> None:
+    """A few frames more are labelled, and the model goes on."""
+
+    def some(start: int, stop: int) -> LabelSet:
+        return replace(labels, records=labels.records[start:stop])
+
+    parent = fine_tune(model, some(0, 3), tmp_path / "parent", method="naive", overrides=FAST)
+    child = fine_tune(parent, some(3, 5), tmp_path / "child", method="naive", overrides=FAST)
+    found = compare_on_rest(parent, child, some(3, 5), labels, method="naive", boxes="labels")
+    assert found is not None
+    assert (found.reports["naive"].n_images, found.n_known) == (3, 5)
+    assert compare_on_rest(parent, child, some(0, 1), some(0, 5), method="naive", boxes="labels") is None
 
 
 @pytest.mark.parametrize(
@@ -430,6 +451,7 @@ def test_a_models_folder_matches_and_is_a_member_of_an_ensemble(
         (["--dataset", "mine"], "already, --format and --dataset have no effect"),
         (["--frames", "100"], "100 frames asked for, and 8 are labelled"),
         (["--threshold", "2"], "threshold of memory replay is 2"),
+        (["--frames", "3", "--seed", "-1"], "--seed is -1, want 0 or more"),
     ],
 )
 def test_command_refuses(project: Path, tmp_path: Path, capsys, arguments: list[str], words: str) -> None:

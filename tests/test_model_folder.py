@@ -77,6 +77,14 @@ def test_a_spec_as_text_reads_back_equal(spec) -> None:
     assert parse_spec("again", spec_to_toml(spec)) == spec
 
 
+@pytest.mark.parametrize("name", ["rtmdet v2", "rtmdet.v2", "détecteur"])
+def test_a_detector_of_any_name_survives(name: str) -> None:
+    """A model with such a detector could be fine-tuned, but not read when that was done."""
+    spec = find_model("superanimal_topviewmouse", "compact")
+    spec = replace(spec, detectors={name: spec.detectors["compact"]})
+    assert parse_spec("again", spec_to_toml(spec)) == spec
+
+
 def test_weights_keep_single_precision(tmp_path: Path, model: zoo.Model) -> None:
     """The shipped files are in half precision; what a user trained is not rounded."""
     spec = replace(find_model("superanimal_topviewmouse", "compact"), variant="x")

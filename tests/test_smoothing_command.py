@@ -318,6 +318,8 @@ def test_a_stopped_ensemble_goes_on(squares: list[tuple], tmp_path: Path) -> Non
     both = predict_members(video, members, tmp_path / "out", resume=True)
     assert path.stat().st_mtime_ns == before
     assert len(both) == 2
+    with pytest.raises(InputError, match="its max_individuals was None, not 2"):
+        predict_members(video, members, tmp_path / "out", resume=True, predict={"max_individuals": 2})
     (tmp_path / "other").mkdir()
     other = write_video(tmp_path / "other" / "mouse.mp4", moving_square(21))
     with pytest.raises(InputError, match="cannot be resumed from"):
@@ -401,6 +403,26 @@ def test_cameras_that_are_not_in_step_are_compared_at_their_own_frames(run: Run,
     table = pd.read_csv(out / "comparison.csv")
     assert set(table["view"]) == {"fast", "slow"}
     assert table["eks multicam"].groupby(table["view"]).mean().max() < table["ensemble mean"].mean()
+
+
+def test_parts_of_mirrored_views_are_compared(run: Run, tmp_path: Path) -> None:
+    """As in `zoo smooth`, a part is named without the view."""
+    names = ("nose_top", "nose_bot", "tail_top", "tail_bot")
+    truth = walk(n_frames=80, n_keypoints=4)
+    truth[:, 1::2, 0] = truth[:, ::2, 0]  # both views see one x
+    files = []
+    for i in range(3):
+        files.append(tmp_path / f"net{i}.csv")
+        frame_of(*member(truth, i), names).to_csv(files[-1])
+    table = frame_of(truth[:60:3], np.ones((20, 4)), names)
+    table = table.loc[:, table.columns.get_level_values("coords") != "likelihood"]
+    table.index = pd.Index([f"labeled-data/net/img{frame:04d}.png" for frame in range(0, 60, 3)])
+    table.to_csv(tmp_path / "labels.csv")
+    ask = ["compare-smoothers", *files, "--labels", tmp_path / "labels.csv", "--quiet", "--n-latent", 3]
+    how = ["--model", "mirrored", "--cameras", "top", "bot", "--keypoints", "tail"]
+    code, _, err = run(*ask, *how, "--out", tmp_path / "out")
+    assert (code, err) == (0, "")
+    assert set(pd.read_csv(tmp_path / "out" / "comparison.csv")["keypoint"]) == {"tail_top", "tail_bot"}
 
 
 def test_labels_of_another_video_are_refused(run: Run, tmp_path: Path) -> None:

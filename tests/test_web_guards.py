@@ -117,7 +117,10 @@ SINGLE: dict[str, tuple[Make, str]] = {
         lambda f: promising_png(f / "bomb.png", 60_000, 60_000),
         r"^bomb\.png is (too large to be decoded safely|60000 x 60000 pixels)",
     ),
-    "animation": (animation, r"^dance\.webp holds 2 pictures; upload them as single images or as a video$"),
+    "animation": (
+        animation,
+        r"^dance\.webp holds several pictures; upload them as single images or as a video$",
+    ),
     "large file": (written("a.png", b"\0" * (5 * MIB)), r"^a\.png has 5 MiB; at most 4 are taken$"),
     "large video": (written("a.mp4", b"\0" * (5 * MIB)), r"^a\.mp4 has 5 MiB; at most 4 are taken$"),
     "text as video": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -49,6 +50,40 @@ def test_who_was_idle_is_forgotten_when_another_comes(tmp_path: Path) -> None:
     visitors.of("ben")
     assert not folder.exists()
     assert len(visitors) == 1
+
+
+def test_whose_page_is_open_is_never_idle(tmp_path: Path) -> None:
+    visitors = Visitors(Settings(root=tmp_path, idle_minutes=1))
+    ann = visitors.of("ann")
+    mine = ann.new_folder("x")
+    with visitors.here("ann"):
+        with visitors.here("ann"):  # the connection was made anew before the old one had ended
+            pass
+        ann.seen = time.monotonic() - 7_200
+        visitors.of("ben")
+        assert mine.exists()  # hours of labelling without a request that counts
+    visitors.of("ben")
+    assert not mine.exists()
+
+
+def test_what_was_written_after_somebody_left_goes_with_the_next(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path)
+    visitors = Visitors(settings)
+    ann = visitors.of("ann")
+    visitors.of("ben")
+    claimed, unclaimed, new = (settings.uploads / name / "a.png" for name in ("1", "2", "3"))
+    for path in (claimed, unclaimed, new):
+        path.parent.mkdir(parents=True)
+        path.write_text("a")
+    for path in (claimed, unclaimed):
+        os.utime(path, (time.time() - 7_200,) * 2)
+    visitors.of("ben").uploads.add(claimed)
+    visitors.forget("ann")
+    late = ann.new_folder("unpacked") / "a.txt"
+    late.write_text("a")
+    visitors.of("cid")
+    assert not late.exists()
+    assert [path.exists() for path in (claimed, unclaimed, new)] == [True, False, True]
 
 
 @given(st.lists(_PARTS, min_size=2, max_size=6), st.sampled_from(["", "C:"]), st.sampled_from(["/", "\\"]))

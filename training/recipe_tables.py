@@ -175,7 +175,8 @@ class AugmentOptions:
     Attributes:
         rotate: Largest rotation in degrees, either way; 180 for top views.
         scale: Smallest and largest factor on the animal's size.
-        shift: Largest shift as a fraction of the input.
+        shift: Largest shift as a fraction of what is cut out before augmentation: the input, in the view
+            "crop" 1.5 times the input.
         flip: Probability of mirroring left and right.
         light: Probability of changing brightness, contrast and gamma.
         invert: Probability of the negative image.

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from superset_vocab import list_vocabularies, load_vocabulary
 from superset_vocab.errors import InputError, all_problems
 from superset_vocab.files import atomic_path, make_folder, read_text, write_json
-from superset_vocab.toml_text import toml_table
+from superset_vocab.toml_text import toml_key, toml_table
 from zoo.catalogue import ModelSpec, NetworkSpec, WeightsSpec, parse_spec
 from zoo.checksums import SUMS_FILE, check_sums
 
@@ -183,7 +183,7 @@ def spec_to_toml(spec: ModelSpec) -> str:
         top["default"] = True
     tables = [toml_table("", top), toml_table("pose", _network_entries(spec.pose, pose=True))]
     tables += [
-        toml_table(f"detectors.{name}", _network_entries(part, pose=False))
+        toml_table(f"detectors.{toml_key(name)}", _network_entries(part, pose=False))
         for name, part in spec.detectors.items()
     ]
     inference = ("score_threshold", "detect_every", "replay_threshold")

@@ -112,7 +112,8 @@ def predict_members(
         folder: Created if it does not exist.
         load: Further arguments of `zoo.load` (device, detector, allow_embedded).
         predict: Further arguments of `Model.predict` (max_individuals, batch_size, progress).
-        resume: Take tables that are there already, if they are of this video and these weights.
+        resume: Take tables that are there already, if they are of this video, these weights and as many
+            animals.
 
     Returns:
         One for each member, individuals as each one's tracking had them.
@@ -128,7 +129,7 @@ def predict_members(
     for member, path in zip(members, paths, strict=True):
         model = zoo.load(member.model, member.variant, weights=member.weights, **(load or {}))
         if resume and path.exists():
-            _check_kept(path, model, video)
+            _check_kept(path, model, video, (predict or {}).get("max_individuals"))
             _log.info("%s is there already", path)
         else:
             model.predict(video, **(predict or {})).save(folder, path.stem, ["h5"])
@@ -154,8 +155,8 @@ def _provenance(path: Path) -> dict[str, Any]:
     return read_json(path.with_suffix(".provenance.json"))
 
 
-def _check_kept(path: Path, model: Model, video: Path) -> None:
-    """Refuse a table of another video or other weights."""
+def _check_kept(path: Path, model: Model, video: Path, max_individuals: int | None) -> None:
+    """Refuse a table of another video, other weights or another number of animals."""
     from zoo.exports import read_h5_provenance
 
     about = read_h5_provenance(path)
@@ -168,5 +169,8 @@ def _check_kept(path: Path, model: Model, video: Path) -> None:
     size, name = about.get("input", {}).get("bytes"), about.get("input", {}).get("name")
     if (name, size) != (video.name, video.stat().st_size):
         problems.append(f"it is of {name} ({size} bytes), not of {video.name} ({video.stat().st_size} bytes)")
+    for done in about.get("operations", []):
+        if done.get("name") == "track" and done.get("max_individuals") != max_individuals:
+            problems.append(f"its max_individuals was {done.get('max_individuals')}, not {max_individuals}")
     if problems:
         raise all_problems(f"{path} cannot be resumed from", [*problems, "remove it or use another --out"])

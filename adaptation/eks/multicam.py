@@ -200,7 +200,8 @@ def choose_s(
     def evaluate(k: int, values: np.ndarray) -> np.ndarray:
         return chosen_on[k].log_likelihoods(values) if k in chosen_on else np.zeros(len(values))
 
-    return choose(names, options, evaluate)
+    observed = np.isin(np.arange(len(names)), list(models))
+    return choose(names, options, evaluate, observed=observed)
 
 
 def project_linear(space: Subspace, means: np.ndarray, covariances: np.ndarray):

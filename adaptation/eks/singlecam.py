@@ -42,7 +42,10 @@ def smooth_singlecam(
     options = (options or SmoothingOptions()).with_s(s)
     statistics = ensemble_statistics(ensemble, options)
     n_frames, n_keypoints, _ = statistics.centre.shape
-    values, choices = choose(ensemble.names, options, _likelihoods(statistics, options), fine=16)
+    lost = np.asarray(np.isnan(statistics.centre).all((0, 2)))
+    values, choices = choose(
+        ensemble.names, options, _likelihoods(statistics, options), fine=16, observed=~lost
+    )
     keypoints, variance = np.empty((n_frames, n_keypoints, 2)), np.empty((n_frames, n_keypoints, 2))
 
     def run(k: int) -> None:
@@ -61,7 +64,6 @@ def smooth_singlecam(
             )
 
     in_parallel(run, range(n_keypoints))
-    lost = np.isnan(statistics.centre).all((0, 2))
     keypoints[:, lost] = variance[:, lost] = np.nan
     done = operation(
         "smooth_singlecam", members=ensemble.n_members, s=dict(zip(ensemble.names, values, strict=True))

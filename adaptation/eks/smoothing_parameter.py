@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from adaptation.eks.ensemble import LikelihoodCurve, SmoothingChoice, SmoothingOptions
-from superset_vocab.errors import all_problems
+from superset_vocab.errors import InputError, all_problems
 
 # (keypoint, values of s) -> log likelihoods of that keypoint's observations
 Evaluate = Callable[[int, np.ndarray], np.ndarray]
@@ -27,7 +27,12 @@ _Result = TypeVar("_Result")
 
 
 def choose(
-    names: Sequence[str], options: SmoothingOptions, evaluate: Evaluate, *, fine: int = 6
+    names: Sequence[str],
+    options: SmoothingOptions,
+    evaluate: Evaluate,
+    *,
+    fine: int = 6,
+    observed: np.ndarray | None = None,
 ) -> tuple[np.ndarray, tuple[SmoothingChoice, ...]]:
     """The smoothing parameter of every keypoint.
 
@@ -36,12 +41,14 @@ def choose(
         options: `s`, `blocks` and `s_bounds` are used.
         evaluate: Log likelihoods of one keypoint at several s; on the frames that the choice is made on.
         fine: Values per refining grid.
+        observed: (K,) bool, keypoints that are observed in any frame; None for all.
 
     Returns:
         (K,) values, and what was chosen for which keypoints.
 
     Raises:
-        InputError: If `s` or `blocks` name other keypoints than there are; all problems are listed.
+        InputError: If `s` or `blocks` name other keypoints than there are; or if `frame_ranges` show nothing
+            of a keypoint that is observed elsewhere; all problems are listed.
     """
     _check_names(names, options)
     groups = keypoint_groups(names, options.blocks)
@@ -59,10 +66,32 @@ def choose(
         return SmoothingChoice(members, {"s": value}, likelihood, curve, "likelihood", at_bound)
 
     choices = tuple(in_parallel(decide, groups))
+    if options.frame_ranges:
+        _refuse_blind(names, groups, choices, observed)
     values = np.empty(len(names))
     for group, choice in zip(groups, choices, strict=True):
         values[list(group)] = choice.value
     return values, choices
+
+
+def _refuse_blind(
+    names: Sequence[str],
+    groups: Sequence[tuple[int, ...]],
+    choices: Sequence[SmoothingChoice],
+    observed: np.ndarray | None,
+) -> None:
+    """Refuse frame ranges that say nothing about a keypoint: every s is as likely there."""
+    blind = [
+        names[k]
+        for group, choice in zip(groups, choices, strict=True)
+        if choice.chosen == "likelihood" and np.ptp(choice.curve.log_likelihoods) == 0
+        for k in group
+        if observed is None or observed[k]
+    ]
+    if blind:
+        raise InputError(
+            f"frame ranges: {', '.join(blind)} is observed in no frame of them; choose others, or give s"
+        )
 
 
 def most_likely(

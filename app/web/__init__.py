@@ -1,4 +1,4 @@
-"""The demo in a browser: `zoo app`, or app/space/app.py on a Hugging Face Space.
+"""The demo in a browser: `zoo app`, or app/space/run_space.py on a Hugging Face Space.
 
 `settings`   what the host allows: sizes, durations, numbers of visitors and jobs
 `guards`     every upload is looked at here before any work starts

@@ -33,6 +33,7 @@ _UNZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
+    IndexError,  # an entry without a name
     NotImplementedError,
     OSError,
     RuntimeError,
@@ -74,7 +75,9 @@ def check_uploads(paths: Sequence[Path], settings: Settings) -> str:
 
 
 def check_size(path: Path, settings: Settings) -> None:
-    """Check that there is something in a file, and not too much."""
+    """Check that a file is there, with something in it, and not too much."""
+    if not path.is_file():
+        raise InputError(f"{shown_name(path)} is not here any more; upload it again")
     size = path.stat().st_size
     if size == 0:
         raise InputError(f"{shown_name(path)} is empty (0 bytes); upload it again")
@@ -95,7 +98,7 @@ def check_image(path: Path, settings: Settings) -> None:
     check_size(path, settings)
     try:
         with Image.open(path) as image:
-            size_wh, n_pictures = image.size, getattr(image, "n_frames", 1)
+            size_wh, has_more = image.size, _has_more(image)
     except Image.DecompressionBombError as error:
         raise InputError(f"{name} is too large to be decoded safely; make it smaller") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
@@ -103,8 +106,17 @@ def check_image(path: Path, settings: Settings) -> None:
             f"{name} is no image, whatever its name says; save it again as PNG or JPEG"
         ) from error
     _check_pixels(name, size_wh, settings)
-    if n_pictures > 1:
-        raise InputError(f"{name} holds {n_pictures} pictures; upload them as single images or as a video")
+    if has_more:
+        raise InputError(f"{name} holds several pictures; upload them as single images or as a video")
+
+
+def _has_more(image: Image.Image) -> bool:
+    """Whether a second picture is in the file. Not how many: counting those of a TIFF takes their square."""
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
 
 
 def check_video(path: Path, settings: Settings) -> None:

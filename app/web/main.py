@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import re
 from collections.abc import Callable
 
 import gradio as gr
 from gradio.themes import Base, Default
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.web import annotate_tab, contribute_tab, correct_tab, finetune_tab, models_tab, try_tab
 from app.web.context import AppContext, session
 from app.web.settings import MIB, Settings
+from app.web.shield import Shield, forbid_downloads
 from superset_vocab.provenance import package_version
 
 _CSS = """
@@ -54,12 +53,6 @@ button.lg, button[role="tab"] { min-height: 40px; }
   .pager > * { min-width: 0 !important; }
 }
 """
-# Nothing may come from another host: not by us, not by a component, not by a card's Markdown.
-_POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; "
-    "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "connect-src 'self' ws: wss:; worker-src 'self' blob:; frame-ancestors *"
-)
 
 
 def _theme() -> Base:
@@ -79,9 +72,7 @@ def _theme() -> Base:
 
 def build(context: AppContext) -> gr.Blocks:
     """The page with its tabs, not yet served."""
-    with gr.Blocks(
-        title="superanimal-zoo", analytics_enabled=False, delete_cache=(600, 3600), fill_width=False
-    ) as page:
+    with gr.Blocks(title="superanimal-zoo", analytics_enabled=False, fill_width=False) as page:
         gr.Markdown(
             "# superanimal-zoo\nPoses of animals from pictures and videos, without labelling anything. "
             f"Version {package_version()}. What you upload is removed when you close the page."
@@ -101,9 +92,9 @@ def build(context: AppContext) -> gr.Blocks:
             with gr.Tab("Models", id="models"):
                 models_tab.build(context)
 
-        def leave(request: gr.Request) -> None:
-            context.worker.cancel(session(request))
-            context.visitors.forget(session(request))
+        async def leave(request: gr.Request) -> None:
+            await context.worker.end(session(request))  # which would still write into their folder
+            await asyncio.to_thread(context.visitors.forget, session(request))
             # Gradio would keep what it knows of a closed page for an hour: 0.15 MiB for every visitor.
             page.app.state_holder.session_data.pop(session(request), None)
 
@@ -131,6 +122,7 @@ def serve(
     # nobody can guess: without a second copy that would stay when the visitor has left.
     os.environ["GRADIO_TEMP_DIR"] = str(settings.uploads)
     gr.set_static_paths([settings.root])
+    forbid_downloads()
     context = AppContext.start(settings)
     page = build(context)
     # As many as may wait, one at work, and room for the short ones beside them.
@@ -141,7 +133,7 @@ def serve(
             server_port=port,
             prevent_thread_lock=True,
             quiet=True,
-            show_error=True,
+            show_error=False,  # what is for the visitor is said all the same; the rest may have paths in it
             share=False,
             footer_links=[],
             max_file_size=settings.max_upload_mib * MIB,
@@ -149,7 +141,7 @@ def serve(
             css=_CSS,
             ssr_mode=False,
             enable_monitoring=False,
-            app_kwargs={"middleware": [Middleware(_Policy)]},
+            app_kwargs={"middleware": [Middleware(Shield, visitors=context.visitors)]},
         )
         if on_ready is not None:
             on_ready(address)
@@ -157,29 +149,3 @@ def serve(
     finally:
         page.close(verbose=False)
         context.close()
-
-
-class _Policy:
-    """Tells browsers to load nothing from elsewhere, and loads nothing from elsewhere for them."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message.get("headers", []),
-                    (b"content-security-policy", _POLICY.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                    (b"referrer-policy", b"no-referrer"),
-                ]
-            await send(message)
-
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-        # Gradio would fetch what an address in the place of a file names, for anybody.
-        elif re.match(r"/gradio_api/file=\s*https?:", scope["path"], re.IGNORECASE):
-            await PlainTextResponse("No such file", 404)(scope, receive, sending)
-        else:
-            await self._app(scope, receive, sending)

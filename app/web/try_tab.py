@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,7 +203,7 @@ class _Handlers:
     ) -> AsyncIterator[dict[Any, Any]]:
         inputs, results = [Path(path) for path in paths or []], self.results
         try:
-            kind = check_uploads(inputs, self.context.settings)
+            kind = await asyncio.to_thread(check_uploads, inputs, self.context.settings)
             model, variant = chosen_model(model, variant, own)
         except InputError as error:
             raise refuse(error) from error

@@ -17,11 +17,13 @@ def owned(context: AppContext, upload: gr.File, api_name: str | None = None) -> 
         upload: The component, of one file or of several.
         api_name: Name of the event for programs that speak to the app; None for none.
     """
+    inside = context.settings.uploads.resolve()
 
     def remember(request: gr.Request, paths: list[str] | str | None) -> None:
-        found = {Path(path) for path in ([paths] if isinstance(paths, str) else paths or [])}
-        inside = context.settings.uploads
-        context.visitor(request).uploads |= {path for path in found if path.is_relative_to(inside)}
+        # Resolved: the page says what it likes, and ".." would lead to the host's own files, to be removed.
+        found = {Path(path).resolve() for path in ([paths] if isinstance(paths, str) else paths or [])}
+        visitor = context.visitor(request)
+        visitor.uploads |= {path for path in found if path.is_relative_to(inside) and path.is_file()}
 
     visible = {"api_name": api_name} if api_name else {"api_visibility": "private"}
     upload.upload(remember, upload, None, queue=False, show_progress="hidden", **visible)  # pyright: ignore[reportArgumentType]

@@ -1,7 +1,8 @@
 """A folder for each visitor. Nobody else's files are in it, and it goes when the visitor goes.
 
-Gradio's session hash says who somebody is. The folder's name is random, so that it cannot be guessed from
-the session, and its path is taken out of everything that a visitor is told.
+What was still being written when somebody left, and uploads that nobody claimed, go when the next one comes
+or leaves. Gradio's session hash says who somebody is. The folder's name is random, so that it cannot be
+guessed from the session, and its path is taken out of everything that a visitor is told.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +24,8 @@ from app.web.guards import shown_name
 from app.web.settings import Settings
 
 _LOG = logging.getLogger(__name__)
+_UNCLAIMED = 3_600.0  # seconds that an upload is kept of which nobody's page has said that it is theirs
+_FOLDER = re.compile(r"[0-9a-f]{32}")  # a visitor's
 _PATH = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][^\s'\",:;<>|/\\]+){2,}")
 
 
@@ -53,23 +59,40 @@ class Visitors:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._known: dict[str, Visitor] = {}
+        self._here: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._known)
+
+    @contextmanager
+    def here(self, session: str) -> Iterator[None]:
+        """As long as this lasts the page of a session is open: however idle, nothing of it is removed."""
+        with self._lock:
+            self._here[session] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._here[session] -= 1
+                self._here += Counter()  # drops those that are nowhere
 
     def of(self, session: str) -> Visitor:
         """The visitor of a session, and the end of those who left long ago."""
         now = time.monotonic()
         with self._lock:
             visitor = self._known.get(session)
+            is_new = visitor is None
             if visitor is None:
                 visitor = self._known[session] = Visitor(self._settings.root / secrets.token_hex(16))
             visitor.seen = now
             idle = self._settings.idle_minutes * 60
-            gone = [key for key, one in self._known.items() if now - one.seen > idle]
+            left = self._known.keys() - self._here.keys()
+            gone = [key for key in left if now - self._known[key].seen > idle]
         for key in gone:
             self.forget(key)
+        if is_new:
+            self._sweep()
         return visitor
 
     def forget(self, session: str) -> None:
@@ -80,16 +103,29 @@ class Visitors:
         if visitor is not None:
             shutil.rmtree(visitor.folder, ignore_errors=True)
             for path in visitor.uploads - shared:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
             self._sweep()
             _LOG.info("a visitor left; %d here", len(self._known))
 
     def _sweep(self) -> None:
-        """Remove the empty files that Gradio makes for every upload that it hands on, and forgets."""
-        old = time.time() - 60
-        for path in self._settings.uploads.glob("tmp*"):
-            if path.is_file() and path.stat().st_size == 0 and path.stat().st_mtime < old:
-                path.unlink(missing_ok=True)
+        """Remove what is nobody's: folders of those who left, uploads that were never claimed.
+
+        Gradio makes an empty file for every upload that it hands on, and forgets it.
+        """
+        with self._lock:
+            folders = {visitor.folder for visitor in self._known.values()}
+            uploads = set().union(*(visitor.uploads for visitor in self._known.values()))
+        for folder in self._settings.root.glob("*"):
+            if _FOLDER.fullmatch(folder.name) and folder not in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+        now = time.time()
+        for path in self._settings.uploads.resolve().glob("**/*"):
+            with suppress(OSError):  # another one may sweep at the same time
+                found = path.stat()
+                old = 60 if found.st_size == 0 and path.name.startswith("tmp") else _UNCLAIMED
+                if path.is_file() and path not in uploads and now - found.st_mtime > old:
+                    path.unlink()
 
     def forget_all(self) -> None:
         """Remove everybody's files; when the app ends."""

@@ -29,6 +29,7 @@ from superset_vocab.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 _LOOK = 0.15  # seconds between looks at the pipe
+_PATIENCE = 100  # looks at a job that was cancelled
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,14 @@ class Worker:
                 ticket.cancelled = True
                 return True
         return False
+
+    async def end(self, session: str) -> None:
+        """Cancel a session's job and wait until nothing works on it any more."""
+        for _ in range(_PATIENCE):
+            if not self.cancel(session):
+                return
+            await asyncio.sleep(_LOOK)
+        _LOG.warning("a job of somebody who left does not end")
 
     def close(self) -> None:
         """End the process."""

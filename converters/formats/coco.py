@@ -55,6 +55,7 @@ from superset_vocab.records import UNKNOWN_LICENCE
 _LOG = logging.getLogger(__name__)
 ANNOTATIONS = "annotations.json"
 _LISTS = ("images", "annotations", "categories")
+_LARGEST = 1 << 31  # pixels a side
 _ANIMAL = "animal"  # the category of instances whose source has none
 
 
@@ -146,7 +147,7 @@ def from_document(
     context = _Context(file, dataset, known, keypoints, foreign=not sources)
     records = _records(images, by_image, context)
     found = Source(dataset, keypoints, _licence(document, images), format="coco", location=location)
-    operations = tuple(info.get("operations", ()))
+    operations = tuple(info.get("operations") or ())
     return LabelSet(keypoints, records, sources or (found,), info.get("vocabulary"), operations)
 
 
@@ -314,7 +315,7 @@ def _size(image: dict[str, Any]) -> tuple[int, int] | None:
     if width is None and height is None:
         return None
     for side in (width, height):
-        if not isinstance(side, int | float) or not side == int(side) > 0:
+        if not isinstance(side, int | float) or not 0 < side < _LARGEST or side != int(side):
             raise ValueError(f"its width and height are {width!r} and {height!r}, not two numbers of pixels")
     return int(width), int(height)  # type: ignore[arg-type]
 
@@ -361,14 +362,25 @@ def _licence(document: dict[str, Any], images: dict[Any, dict[str, Any]]) -> str
 
 
 def _sources(info: dict[str, Any], file: Path) -> tuple[Source, ...]:
-    """The sources that a superset file lists; empty for other COCO files."""
+    """The sources that a superset file lists; empty for other COCO files. Checks what else its info says."""
+    strange = [
+        name
+        for name, kind in (("vocabulary", str), ("operations", list), ("sources", list))
+        if not isinstance(info.get(name), kind | None)
+    ]
+    if strange:
+        raise InputError(f"{file}: its info.{strange[0]} was not written by this package")
     try:
-        return tuple(
+        sources = tuple(
             Source(**{**source, "keypoints": tuple(source["keypoints"])})
-            for source in info.get("sources", ())
+            for source in info.get("sources") or ()
         )
     except (KeyError, TypeError) as error:
         raise InputError(f"{file}: its info.sources were not written by this package ({error})") from error
+    texts = [text for s in sources for text in (s.dataset, s.licence, s.citation, s.format, s.location)]
+    if not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{file}: its info.sources were not written by this package (want texts)")
+    return sources
 
 
 def to_document(labels: LabelSet, file_names: Sequence[str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ import h5py
 import numpy as np
 
 from converters.formats.plain_pickle import plain_data
+from converters.formats.self_contained import check_self_contained
 from superset_vocab import InputError
 from superset_vocab.errors import all_problems
 from superset_vocab.files import read_text
@@ -64,8 +65,9 @@ def read_table(path: Path) -> LabelTable:
     if path.suffix.lower() == ".csv":
         return _read_csv(path)
     try:
+        check_self_contained(path)
         return _read_h5(path)
-    except (OSError, KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
+    except (OSError, KeyError, ValueError, IndexError, AttributeError, TypeError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(

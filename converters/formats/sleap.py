@@ -34,6 +34,7 @@ import numpy as np
 
 from converters.formats.frames import extract_frames
 from converters.formats.image_lookup import posix_name
+from converters.formats.self_contained import check_self_contained
 from converters.images import SizeReader
 from superset_vocab import InputError, LabelRecord, LabelSet, Source, Visibility
 from superset_vocab.errors import all_problems
@@ -104,8 +105,11 @@ def _load(source: Path) -> Labels:
     from sleap_io.io.main import load_slp
 
     try:
+        check_self_contained(source)
         return load_slp(source, open_videos=False)
-    except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
+    except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
         text = " ".join(str(error).split())
         raise InputError(
             f"{source}: is no SLEAP file that sleap-io {sleap_io.__version__} can read ({text}); "
@@ -271,7 +275,7 @@ def _unpack(video: Video, shown: list[Any], frames: Path) -> dict[int, Path]:
             if not cv2.imwrite(str(path), colour):
                 raise InputError(f"{path}: cannot be written")
             found[index] = path
-    except (OSError, KeyError, ValueError, IndexError, TypeError, cv2.error) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, IndexError, TypeError, cv2.error) as error:
         if isinstance(error, InputError):
             raise
         text = " ".join(str(error).split())

@@ -81,7 +81,7 @@ def read(source: Path, *, dataset: str) -> LabelSet:
     for name, dogs in by_image.items():
         try:
             records.append(_record(name, dogs, find(name), parts, dataset))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             problems.append(f"image {name} (entry {dogs[0][0] + 1}): {error}")
     problems += image_problems(records)
     if problems:
