@@ -33,6 +33,7 @@ def test_predict_correct_download_reload(page: Page) -> None:
         picture,
     )
     assert seen == pytest.approx(shape, rel=0.02)  # whole, not cut or stretched
+    assert not any(x.is_displayed() for x in page.all("#try-files .label-clear-button"))  # no upload
     page.no_wider_than_the_window()
 
     page.tab("Correct")

@@ -64,6 +64,9 @@ def test_a_map_is_edited_and_the_bundle_has_it(page: Page, project: Path, tmp_pa
     assert "6 images" in page.one("#contribute-found").text
     page.all_within_reach()
 
+    cell = page.one("#contribute-table [data-testid=cell-0-1]")
+    ActionChains(page.driver).context_click(cell).perform()  # no menu that adds and deletes rows
+    assert not any(one.is_displayed() for one in page.all(".cell-menu, .cell-menu-button"))
     page.pick("#contribute-which", "ear_l")
     page.until(lambda: page.one("#contribute-target input").get_property("value") == "left_ear")
     page.pick("#contribute-target", "left_ear_tip")

@@ -73,6 +73,7 @@ class Page:
 
     def open(self, width: int, height: int, theme: str = "light") -> None:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 700}
+        self.pictures_have_arrived()
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get(f"{self.address}/?__theme={theme}")
         self.until(lambda: self.all("#try-upload input[type=file]") and self.all("#try-run"))
@@ -95,6 +96,10 @@ class Page:
         button = self.one(selector)
         self.script("arguments[0].scrollIntoView({block: 'center'})", button)
         button.click()
+
+    def pictures_have_arrived(self) -> None:
+        """Wait for them: whoever leaves before is refused the rest, as their files are gone."""
+        self.until(lambda: self.script("return [...document.images].every((i) => i.complete)"))
 
     def tab(self, name: str) -> None:
         """Open a tab; on a narrow window some are in a menu."""
@@ -153,9 +158,8 @@ class Page:
         self.upload("#try-upload", path)
         self.press("#try-run")
         self.until(lambda: "Model " in self.one("#try-status").text)
-        # All of it: who leaves while a picture is on its way gets a 404 for it, as their files are gone.
-        loaded = "return document.querySelector('#try-plot img')?.naturalWidth > 0 && "
-        self.until(lambda: self.script(loaded + "[...document.images].every((i) => i.complete)"))
+        self.until(lambda: self.script("return document.querySelector('#try-plot img')?.naturalWidth > 0"))
+        self.pictures_have_arrived()
         return self.one("#try-status").text
 
     def names(self) -> list[str]:

@@ -81,7 +81,6 @@ class _Map:
             static_columns=[0, 2, 3],
             wrap=True,
             column_widths=["150px", "180px", "130px", "600px"],
-            column_limits=(len(_HEADERS), len(_HEADERS)),
             label=f"Keypoint map: a name of the vocabulary, or {DROP}",
             visible=False,
             elem_id="contribute-table",
@@ -96,7 +95,7 @@ class _Map:
         """The map that is proposed."""
         sources = [row[0] for row in rows]
         return {
-            self.table: gr.update(value=rows, visible=True, row_limits=(len(rows), len(rows))),
+            self.table: gr.update(value=rows, visible=True),
             self.which: gr.update(choices=sources, value=sources[0], visible=True),
             self.target: gr.update(choices=[DROP, *keypoints], value=rows[0][1], visible=True),
             self.change: gr.update(visible=True),

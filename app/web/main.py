@@ -41,6 +41,8 @@ button.lg, button[role="tab"] { min-height: 40px; }
 .dark .tab-container button.selected { color: #fb923c; }
 .whole, #try-plot { padding-top: 32px; }
 #try-files .label-clear-button { display: none; } /* results are not taken out of a list */
+/* The keypoint map has its rows and columns; Gradio's menu would add and delete some. */
+#contribute-table .cell-menu-button, #contribute-table .cell-menu { display: none; }
 #models-card { overflow-wrap: anywhere; }
 #models-card table { display: block; overflow-x: auto; border: 0; }
 #models-card td, #models-card th { word-break: normal; overflow-wrap: normal; }
