@@ -188,17 +188,17 @@ class Visitor:
         asked = {"data": arguments, "fn_index": self._functions[function], "session_hash": self.session}
         return self._http.post(f"{self._api}/run/predict", json=asked).raise_for_status().json()["data"]
 
-    def _messages(self, function: str, arguments: list[Any]) -> Iterator[dict[str, Any]]:
-        """What the server says of one event, to its end."""
+    def _messages(self, function: str, arguments: list[Any], event: Any = None) -> Iterator[dict[str, Any]]:
+        """What the server says of one event, to its end; `event` is what its component sends with it."""
         asked = {"data": arguments, "fn_index": self._functions[function], "session_hash": self.session}
-        answer = self._http.post(f"{self._api}/queue/join", json=asked)
-        event = answer.raise_for_status().json()["event_id"]
+        answer = self._http.post(f"{self._api}/queue/join", json={**asked, "event_data": event})
+        number = answer.raise_for_status().json()["event_id"]
         with self._http.stream(
             "GET", f"{self._api}/queue/data", params={"session_hash": self.session}
         ) as stream:
             for line in stream.iter_lines():
                 message = json.loads(line[6:]) if line.startswith("data: ") else {}
-                if message.get("event_id") != event:
+                if message.get("event_id") != number:
                     continue
                 if message["msg"] in ("process_generating", "process_completed"):
                     yield message

@@ -5,9 +5,10 @@
     publish_plan(plan).address          # "hf://my-lab/my-model@v1"
 
 A version is a commit on main with a tag that is never moved, and a line in CHANGELOG.md; older versions stay
-as they are. The commit names the parent that the plan was made from: if somebody else commits meanwhile, the
-Hub refuses it. What broke off is taken up by the next call: large files that have arrived are not sent again,
-and a commit that has not got its tag yet gets it.
+as they are. Only files of the version before are removed, by its SHA256SUMS; what owners added stays. The
+commit names the parent that the plan was made from: if somebody else commits meanwhile, the Hub refuses it.
+What broke off is taken up by the next call: large files that have arrived are not sent again, and a commit
+that has not got its tag yet gets it.
 
 All traffic and tokens are those of `huggingface_hub` (HF_TOKEN or `hf auth login`; HF_ENDPOINT;
 HF_HUB_DISABLE_XET for a Hub that does not speak Xet). No token is passed on or logged here.
@@ -172,8 +173,8 @@ def _check_remote(repository: str, bundle: Bundle, remote: Remote, private: bool
     if bundle.unlicensed and not remote.private:
         raise InputError(f"{repository}: is public, and {', '.join(bundle.unlicensed)} states no licence")
     main = SPEC_FILE if bundle.kind == "model" else ANNOTATIONS
-    others = sorted(_published(remote))
-    if others and main not in remote.files:
+    others = sorted(name for name in remote.files if not _is_foreign(name))
+    if others and not (main in remote.files and main in remote.published):
         raise InputError(
             f"{repository}: holds something else ({', '.join(others[:3])}); publish to another repository"
         )
@@ -216,10 +217,14 @@ def _same(bundle: Bundle, remote: Remote) -> bool:
 
 
 def _published(remote: Remote) -> set[str]:
-    """The files that publishing wrote there: not the Hub's own, not what others contributed."""
-    return {
-        name for name in remote.files if name not in HUBS_OWN and not name.startswith(f"{CONTRIBUTIONS}/")
-    }
+    """The files of the newest version that are still there: not what others contributed or owners added."""
+    written = {*remote.published, *_MADE_HERE} if remote.published else set()
+    return {name for name in written if name in remote.files and not _is_foreign(name)}
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether a file is never publishing's: the Hub's own, or what others contributed."""
+    return name in HUBS_OWN or name.startswith(f"{CONTRIBUTIONS}/")
 
 
 def _create(api: HfApi, plan: Plan) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hub_cards.bundles import CHANGELOG, Content
 from superset_vocab.files import sha256_of
+from zoo.checksums import SUMS_FILE, read_sums
 
 HUBS_OWN = {".gitattributes"}
 """What the Hub itself puts into a new repository."""
@@ -27,6 +28,7 @@ class Remote:
         files: Path -> (SHA-256, "") of a large file, or ("", git's name) of a small one.
         tags: Tag -> commit.
         changelog: Its text, "" if there is none.
+        published: The files that publishing wrote there, by its SHA256SUMS; none if it has not.
     """
 
     head: str
@@ -34,6 +36,7 @@ class Remote:
     files: dict[str, tuple[str, str]]
     tags: dict[str, str]
     changelog: str
+    published: frozenset[str] = frozenset()
 
     def has(self, name: str, content: Content) -> bool:
         """Whether it has a file of this name with this content."""
@@ -65,11 +68,14 @@ def look(repository: str, kind: str, revision: str = "main") -> Remote | None:
     entries = [entry for entry in found if isinstance(entry, RepoFile)]
     files = {e.path: (e.lfs.sha256, "") if e.lfs is not None else ("", e.blob_id) for e in entries}
     tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repository, repo_type=kind).tags}
-    changelog = ""
-    if CHANGELOG in files:
-        path = api.hf_hub_download(repository, CHANGELOG, revision=head, repo_type=kind)
-        changelog = Path(path).read_text(encoding="utf-8")
-    return Remote(head, bool(info.private), files, tags, changelog)
+    small = {
+        name: Path(api.hf_hub_download(repository, name, revision=head, repo_type=kind))
+        for name in (CHANGELOG, SUMS_FILE)
+        if name in files
+    }
+    changelog = small[CHANGELOG].read_text(encoding="utf-8") if CHANGELOG in small else ""
+    published = frozenset(read_sums(small[SUMS_FILE])) if SUMS_FILE in small else frozenset()
+    return Remote(head, bool(info.private), files, tags, changelog, published)
 
 
 def content_size(content: Content) -> int:

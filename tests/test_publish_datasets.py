@@ -80,6 +80,30 @@ def test_a_new_version_of_a_published_one(hub: UploadHub, client: HubClient, tmp
     assert b"versions@v2" in held.commits[held.refs["v2"]]["README.md"]
 
 
+def test_nothing_of_anybody_s_is_removed(hub: UploadHub, client: HubClient, tmp_path: Path) -> None:
+    folder = dataset(tmp_path)
+    theirs = {"annotations.json": b'{"images": []}', "images/1.png": b"x", "README.md": b"# Theirs"}
+    hub.commit("datasets/ann/coco", theirs)
+    said = client.zoo("publish", folder, "--repo", "ann/coco", token=ANN)
+    assert "holds something else (README.md, annotations.json, images/1.png)" in refusal(said)
+    held = hub.repositories["datasets/ann/coco"]
+    assert held.commits[held.refs["main"]] == theirs
+
+    publish = ("publish", folder, "--repo", "ann/added")
+    assert client.zoo(*publish, token=ANN).status == 0
+    added = {"LICENSE": b"CC BY", "notebooks/look.ipynb": b"{}"}
+    hub.commit("datasets/ann/added", added)
+    assert "nothing has changed" in client.zoo(*publish, token=ANN).out
+    other = dataset(tmp_path / "other", lab="other")
+    assert client.zoo("publish", other, "--repo", "ann/added", token=ANN).status == 0
+    held = hub.repositories["datasets/ann/added"]
+    files = held.commits[held.refs["v2"]]
+    assert all(files[name] == content for name, content in added.items())
+    assert not any(name.startswith("images/lab") for name in files)  # the version before had them
+    assert sum(name.startswith("images/other") for name in files) == 3
+    assert read(client, "hf://ann/added@v2")["n"] == 3
+
+
 def test_images_without_a_licence_are_not_shown(hub: UploadHub, client: HubClient, tmp_path: Path) -> None:
     folder = dataset(tmp_path, licence="unknown")
     publish = ("publish", folder, "--repo", "ann/unlicensed")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from label_sets import write_image
 pytest.importorskip("gradio", reason="the app's extra is not installed")
 
 from app.cli import main
+from app.web import annotate_tab, annotations
 from app.web.annotate_tab import next_picture, sentence
 from app.web.annotations import Pool, agreement, checked_labeller
 from app.web.context import AppContext
@@ -110,6 +113,64 @@ def test_agreement_is_distance_over_size_and_the_share_that_is_close(pool: Pool)
     (now,) = pool.agreements()
     assert (now.n_animals, now.n_extra, now.mean_distance) == (0, 1, None)
     assert "no keypoint that you placed" in sentence(now)
+
+
+def test_saving_compares_with_the_others_of_that_picture_only(
+    pool: Pool, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for labeller in ("ann", "ben", "cid"):
+        pool.save(labeller, "a.png", (32, 24), [[NOSE, EAR, None]])
+    compared: list[tuple[str, tuple[str, str]]] = []
+
+    def counted(picture: str, labellers: tuple[str, str], *arrays: np.ndarray) -> Any:
+        compared.append((picture, labellers))
+        return agreement(picture, labellers, *arrays)
+
+    monkeypatch.setattr(annotations, "agreement", counted)
+    assert pool.save("dan", "b.png", (32, 24), [[NOSE, None, None]]) == []
+    assert compared == []
+    assert len(pool.save("bob", "a.png", (32, 24), [[NOSE, EAR, None]])) == 3
+    assert compared == [("a.png", pair) for pair in (("ann", "bob"), ("ben", "bob"), ("bob", "cid"))]
+    written = json.loads((pool.kept / "agreement.json").read_text())
+    assert written == json.loads(json.dumps([vars(one) for one in Pool.of(settings).agreements()]))
+
+
+@pytest.fixture
+def handlers(pool: Pool, settings: Settings) -> annotate_tab._Handlers:
+    parts: dict[str, Any] = {field.name: field.name for field in fields(annotate_tab._Parts)}
+    return annotate_tab._Handlers(AppContext.start(settings), pool, annotate_tab._Parts(**parts))
+
+
+def sent(shown: dict[str, Any], points: list[Any]) -> Any:
+    return SimpleNamespace(pool_name=shown["pool_name"], individuals=[points])
+
+
+def test_two_windows_of_one_name_do_not_write_over_each_other(
+    handlers: annotate_tab._Handlers, pool: Pool
+) -> None:
+    parts = handlers.parts
+    first, second = (handlers.enter("Ann")[parts.picture] for _ in range(2))
+    assert first["pool_name"] == second["pool_name"] == "a.png"
+    handlers.keep(sent(first, [NOSE, EAR, None]), "ann", (), first, "")
+    answer = handlers.keep(sent(second, [None, None, TAIL]), "ann", (), second, "")
+    assert "a.png was labelled as ann in another window meanwhile" in answer[parts.agreed]
+    assert answer[parts.picture]["pool_name"] == "b.png"
+    (content,) = pool._contents("ann")
+    assert content["individuals"] == [[NOSE[:2], EAR[:2], None]]
+
+
+def test_a_suggestion_that_comes_after_the_picture_was_saved_is_dropped(
+    handlers: annotate_tab._Handlers,
+) -> None:
+    parts = handlers.parts
+    asked = handlers.enter("Ann")[parts.picture]
+    suggestion = ({**asked, "individuals": [[NOSE, EAR, TAIL]]}, "a model")
+    taken = handlers.take_over(asked, suggestion)
+    assert taken[parts.picture]["individuals"] == [[NOSE, EAR, TAIL]]
+    assert (taken[parts.start], taken[parts.suggestion]) == ("a model", None)
+    later = handlers.keep(sent(asked, [NOSE, None, None]), "ann", (), asked, "")[parts.picture]
+    assert handlers.take_over(later, suggestion) == {parts.suggestion: None}
+    assert handlers.take_over(None, suggestion) == {parts.suggestion: None}
 
 
 def test_animals_are_matched_whatever_their_order() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ pytest.importorskip("gradio", reason="the app's extra is not installed")
 if not Path("/proc/self/task").is_dir():
     pytest.skip("processes are read from /proc", allow_module_level=True)
 
-from benchmarks.app_load import MODEL, RunningApp, Visitor, picture
+from benchmarks.app_load import MODEL, VARIANT, RunningApp, Visitor, picture
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -33,11 +34,21 @@ class Stranger(Visitor):
         self._elements = {c["props"].get("elem_id"): c["id"] for c in config["components"]}
         self._dependencies = config["dependencies"]
 
-    def ask(self, path: str, element: str, data: list[Any]) -> httpx.Response:
+    def ask(self, path: str, element: str, data: list[Any], event: Any = None) -> httpx.Response:
         """Call the first function that an element of the page triggers."""
+        asked = {"data": data, "fn_index": self._function(element), "session_hash": self.session}
+        return self.post(path, json={**asked, "event_data": event})
+
+    def result(self, element: str, data: list[Any], event: Any = None) -> list[Any]:
+        """What that function answers at its end."""
+        self._functions[element] = self._function(element)
+        (*_, last) = self._messages(element, data, event)
+        assert last["success"], last
+        return last["output"]["data"]
+
+    def _function(self, element: str) -> int:
         place = self._elements[element]
-        function = next(d["id"] for d in self._dependencies if any(t[0] == place for t in d["targets"]))
-        return self.post(path, json={"data": data, "fn_index": function, "session_hash": self.session})
+        return next(d["id"] for d in self._dependencies if any(t[0] == place for t in d["targets"]))
 
     def post(self, path: str, **asked: Any) -> httpx.Response:
         return self._http.post(f"{self._api}/{path}", **asked)
@@ -135,6 +146,27 @@ def test_what_goes_wrong_inside_is_not_said_with_the_server_s_paths(
         assert str(app.temporary) not in answer.message
         assert str(GOLDEN) not in answer.message
     assert stranger.predict(upload).served
+
+
+def test_an_edit_that_comes_late_is_one_of_its_own_picture(stranger: Stranger, tmp_path: Path) -> None:
+    uploads = [stranger.upload(picture(tmp_path, n)) for n in (10, 11)]
+    predicted = stranger.result("try-run", [uploads, MODEL, VARIANT, 0.3, 0, "none", None])
+    assert "2 images" in predicted[0]
+    first = stranger.result("correct-back", [None, None])[2]  # from none to the last
+    first = stranger.result("correct-back", [None, None])[2]
+    assert first["file"] == "visitor_010.png"
+    shown = stranger.result("correct-next", [None, None])[2]
+    assert shown["file"] == "visitor_011.png"
+    points: list[Any] = [None] * len(first["names"])
+    points[first["names"].index("nose")] = [12.0, 34.0, 1.0]
+    stranger.result("correct-canvas", [None], {"key": first["key"], "individuals": [points]})
+    stranger.result("correct-canvas", [None], {"key": "of a prediction before", "individuals": [points]})
+    saved = stranger.result("correct-save", [None, "superset COCO", 1.0])[0]
+    with zipfile.ZipFile(saved["value"]["path"]) as archive:
+        content = json.loads(archive.read("corrected/annotations.json"))
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    (animal,) = content["annotations"]
+    assert "visitor_010" in names[animal["image_id"]]
 
 
 def test_a_request_that_never_ends_is_ended(app: RunningApp, stranger: Stranger) -> None:

@@ -37,12 +37,15 @@ class _Parts:
         skipped: State: pictures that were passed over.
         picture: State: the picture that is labelled, of `picture_labels` and with "pool_name"; or None.
         start: State: the model whose suggestion was the starting point; "" for none.
+        suggestion: State: what a model has just suggested, and its name; for a picture that may have been
+            saved or skipped meanwhile.
     """
 
     who: gr.State
     skipped: gr.State
     picture: gr.State
     start: gr.State
+    suggestion: gr.State
     name: gr.Textbox
     begin: gr.Button
     status: gr.Markdown
@@ -76,6 +79,7 @@ class _Parts:
             skipped=gr.State(()),
             picture=gr.State(None),
             start=gr.State(""),
+            suggestion=gr.State(None),
             name=name,
             begin=begin,
             status=status,
@@ -115,8 +119,11 @@ class _Handlers:
         parts.skip.click(self.pass_over, at, page, **PRIVATE)
         submitted_by(parts.save, parts.canvas)
         parts.canvas.submit(self.keep, [*at, parts.start], [*page, parts.agreed], **PRIVATE)
-        suggested = [parts.picture, parts.canvas, parts.start, parts.status]
-        parts.suggest.click(self.predict, parts.picture, suggested, concurrency_limit=None, **PRIVATE)
+        asked = parts.suggest.click(
+            self.predict, parts.picture, [parts.suggestion, parts.status], concurrency_limit=None, **PRIVATE
+        )
+        suggested = [parts.suggestion, parts.picture, parts.canvas, parts.start, parts.status]
+        asked.success(self.take_over, [parts.picture, parts.suggestion], suggested, **PRIVATE)
         parts.pack.click(self.take_home, parts.who, parts.download, **PRIVATE)
 
     def show(self, labeller: str, left_out: tuple[str, ...]) -> dict[Any, Any]:
@@ -155,6 +162,12 @@ class _Handlers:
             picture = needed(shown)
             if getattr(event, "pool_name", None) != picture["pool_name"]:  # a second click, before the next
                 return {self.parts.who: labeller}
+            if self.pool.is_done(labeller, picture["pool_name"]):
+                text = (
+                    f"{picture['file']} was labelled as {labeller} in another window meanwhile; that stays, "
+                    "and what you did here is not kept. Is it somebody else's name?"
+                )
+                return {**self.show(labeller, left_out), self.parts.agreed: text}
             individuals = checked_individuals(getattr(event, "individuals", None), picture)
             size = (picture["size"][0], picture["size"][1])
             found = self.pool.save(labeller, picture["pool_name"], size, individuals, start)
@@ -191,17 +204,26 @@ class _Handlers:
                 continue
             new = only_keypoints(message["picture"], self.pool.keypoints)
             new = {**new, "pool_name": picture["pool_name"]}
-            if any(point for points in new["individuals"] for point in points):
-                start = message["model"]
-                said = f"Suggested by {start}; correct what is wrong before you save."
-            else:
-                start, said = "", f"{message['model']} found no animal here; label by hand."
-            yield {
-                parts.picture: new,
-                parts.canvas: for_the_page(new),
-                parts.start: start,
-                parts.status: said,
-            }
+            yield {parts.suggestion: (new, message["model"])}
+
+    def take_over(
+        self, shown: dict[str, Any] | None, suggestion: tuple[dict[str, Any], str] | None
+    ) -> dict[Any, Any]:
+        """Show a suggestion, if its picture is still the one that is labelled."""
+        parts = self.parts
+        if suggestion is None or shown is None or shown["pool_name"] != suggestion[0]["pool_name"]:
+            return {parts.suggestion: None}
+        new, model = suggestion
+        found = any(point for points in new["individuals"] for point in points)
+        return {
+            parts.suggestion: None,
+            parts.picture: new,
+            parts.canvas: for_the_page(new),
+            parts.start: model if found else "",
+            parts.status: f"Suggested by {model}; correct what is wrong before you save."
+            if found
+            else f"{model} found no animal here; label by hand.",
+        }
 
     def take_home(self, request: gr.Request, labeller: str) -> Any:
         try:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,11 @@ def agreement(picture: str, labellers: tuple[str, str], a: np.ndarray, b: np.nda
         a: (N, K, 2) px, NaN where missing.
         b: (M, K, 2) px.
     """
-    cost = np.full((len(a), len(b)), 1e9)
-    for i, j in np.ndindex(cost.shape):
-        apart = np.linalg.norm(a[i] - b[j], axis=-1)
-        if np.isfinite(apart).any():
-            cost[i, j] = np.nanmean(apart)
+    apart = np.linalg.norm(a[:, None] - b[None], axis=-1)  # (N, M, K)
+    common = np.isfinite(apart)
+    n_common = common.sum(-1)
+    total = np.where(common, apart, 0.0).sum(-1)
+    cost = np.where(n_common > 0, total / np.maximum(n_common, 1), 1e9)
     rows, columns = linear_sum_assignment(cost) if cost.size else ((), ())
     pairs = [(i, j) for i, j in zip(rows, columns, strict=True) if cost[i, j] < 1e9]
     distances, shares, only_one = [], [], 0
@@ -194,12 +195,33 @@ class Pool:
             "saved": datetime.now(UTC).isoformat(timespec="seconds"),
             "package_version": package_version(),
         }
-        folder = make_folder(self.kept / "labels" / labeller)
-        write_json(folder / f"{_key(picture)}.json", content)
+        path = self._file(labeller, picture)
+        make_folder(path.parent)
         with self._lock:  # so that the newest is written last
-            found = self.agreements()
-            write_json(self.kept / "agreement.json", [vars(one) for one in found])
-        return [one for one in found if one.picture == picture and labeller in one.labellers]
+            write_json(path, content)
+            known = self._known  # with this one, if it is the first
+            found = self._agreements_with(labeller, picture)
+            known |= {(picture, one.labellers): one for one in found}
+            write_json(self.kept / "agreement.json", [vars(known[key]) for key in sorted(known)])
+        return found
+
+    def is_done(self, labeller: str, picture: str) -> bool:
+        """Whether a labeller has labelled a picture."""
+        return any(True for _ in self._contents(labeller, _key(picture)))
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, tuple[str, str]], Agreement]:
+        """All agreements, kept up from one to the next: all anew takes the square of the labellers."""
+        return {(one.picture, one.labellers): one for one in self.agreements()}
+
+    def _agreements_with(self, labeller: str, picture: str) -> list[Agreement]:
+        """Of one labeller with everybody else who labelled a picture."""
+        by = {content["labeller"]: self._keypoints(content) for content in self._contents("*", _key(picture))}
+        pairs = [(min(labeller, other), max(labeller, other)) for other in sorted(by) if other != labeller]
+        return [agreement(picture, (a, b), by[a], by[b]) for a, b in pairs]
+
+    def _file(self, labeller: str, picture: str) -> Path:
+        return self.kept / "labels" / labeller / f"{_key(picture)}.json"
 
     def agreements(self) -> list[Agreement]:
         """Of every two labellers of every picture."""
@@ -257,9 +279,9 @@ class Pool:
             write_json(out / "agreement.json", [vars(one) for one in self.agreements()])
         return written
 
-    def _contents(self, labeller: str) -> Iterator[dict[str, Any]]:
+    def _contents(self, labeller: str, key: str = "[!.]*") -> Iterator[dict[str, Any]]:
         """Files of a labeller ("*": of all) for pictures that the pool still has, in this vocabulary."""
-        for path in sorted((self.kept / "labels").glob(f"{labeller}/[!.]*.json")):
+        for path in sorted((self.kept / "labels").glob(f"{labeller}/{key}.json")):
             content = read_json(path)
             if content["vocabulary"] == self.vocabulary.name and (self.folder / content["picture"]).is_file():
                 yield content

@@ -57,8 +57,11 @@ def build(context: AppContext, source: TryTab) -> CorrectTab:
         index %= len(pictures)
         return index, f"Picture {index + 1} of {len(pictures)}", for_the_page(pictures[index])
 
-    def edited(event: gr.EventData, pictures: list[dict[str, Any]], index: int) -> list[dict[str, Any]]:
-        if not 0 <= index < len(pictures):
+    def edited(event: gr.EventData, pictures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        # Of whichever picture it is: another may be shown by now, or another prediction.
+        key = getattr(event, "key", None)
+        index = next((i for i, picture in enumerate(pictures) if picture["key"] == key), None)
+        if index is None:
             return pictures
         try:
             sent = checked_individuals(getattr(event, "individuals", None), pictures[index])
@@ -80,7 +83,7 @@ def build(context: AppContext, source: TryTab) -> CorrectTab:
     # Edits come faster than answers: the last one holds all, and must not be dropped as a repetition.
     canvas.input(
         edited,
-        [source.labels, place],
+        source.labels,
         source.labels,
         show_progress="hidden",
         trigger_mode="always_last",

@@ -10,6 +10,7 @@ Delete removes it, Ctrl+Z takes back, plus and minus zoom.
 from __future__ import annotations
 
 import base64
+import secrets
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -42,8 +43,9 @@ def picture_labels(
         confidence: (N, K), shown beside the names; None for labels made by hand.
 
     Returns:
-        "file", "size" [w, h], "names", "colours", "bones", and "individuals": for each K entries
-        [x, y, confidence] or None. There is always at least one individual, so that points can be added.
+        "key" (of this labelling, unlike every other), "file", "size" [w, h], "names", "colours", "bones",
+        and "individuals": for each K entries [x, y, confidence] or None. There is always at least one
+        individual, so that points can be added.
     """
     image = read_image(path)
     height, width = image.shape[:2]
@@ -59,6 +61,7 @@ def picture_labels(
         if np.isfinite(points).all(-1).any()
     ]
     return {
+        "key": secrets.token_hex(8),
         "file": path.name,
         "path": str(path),
         "size": [width, height],

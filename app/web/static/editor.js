@@ -179,7 +179,7 @@ function restore(from, to) {
 function changed() {
   list();
   paint();
-  trigger("input", { file: picture.file, individuals: labels });
+  trigger("input", { key: picture.key, individuals: labels });
 }
 
 function nearest(at) {
