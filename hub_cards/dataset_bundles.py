@@ -17,6 +17,7 @@ from hub_cards.bundles import ANNOTATIONS, FACTS_FILE, Bundle, Content, left_out
 from hub_cards.dataset_cards import UNPUBLISHED, count_rows, dataset_card
 from hub_cards.facts import read_dataset_facts
 from hub_cards.licences import licence_identifier
+from hub_cards.local_paths import public_labels
 from superset_vocab import InputError, LabelSet
 from superset_vocab.errors import all_problems
 from superset_vocab.files import read_text
@@ -44,6 +45,7 @@ def dataset_bundle(folder: Path) -> Bundle:
     if problems := outside_problems(folder, names):
         raise all_problems(f"{folder}", problems)
     files: dict[str, Content] = {name: folder / name for name in names}
+    files[ANNOTATIONS] = public_labels(folder / ANNOTATIONS)
     licences = data.get("license")
     unlicensed = [s.dataset for s in labels.sources if licence_identifier(s.licence) == "unknown"]
     return Bundle(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub_cards.bundles import FACTS_FILE, Bundle, Content, left_out, outside_problems
 from hub_cards.facts import ModelFacts, read_model_facts
+from hub_cards.local_paths import without_local_paths
 from hub_cards.model_cards import (
     LICENCE_FILE,
     PREVIEW,
@@ -48,7 +49,8 @@ def model_bundle(folder: Path, evaluations: Sequence[Path]) -> Bundle:
     if problems := outside_problems(folder, names):
         raise all_problems(f"{folder}", problems)
     files: dict[str, Content] = {name: folder / name for name in names}
-    files[RECORD_FILE] = json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
+    public = without_local_paths(content)
+    files[RECORD_FILE] = json.dumps(public, indent=1, ensure_ascii=False).encode() + b"\n"
     files[SKELETON] = png(skeleton_picture(load_vocabulary(spec.vocabulary), spec.pose.untrained))
     if has_own_licence(spec):
         files[LICENCE_FILE] = licence_text(spec).encode()

@@ -50,7 +50,7 @@ def _environment() -> Environment:
 def line(value: object) -> str:
     """Text in one line, for a heading, an entry of a list or a cell of a table."""
     plain = " ".join(str(value).split())
-    return plain.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return plain.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*")
 
 
 def text(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,24 @@ def test_nothing_of_anybody_s_is_removed(hub: UploadHub, client: HubClient, tmp_
     assert not any(name.startswith("images/lab") for name in files)  # the version before had them
     assert sum(name.startswith("images/other") for name in files) == 3
     assert read(client, "hf://ann/added@v2")["n"] == 3
+
+
+def test_folders_of_the_contributor_s_disk_are_not_published(
+    hub: UploadHub, client: HubClient, tmp_path: Path
+) -> None:
+    folder = dataset(tmp_path)
+    file = folder / "annotations.json"
+    content = json.loads(file.read_text())
+    content["info"]["sources"][0]["location"] = "/home/ann/secret/lab"
+    file.write_text(json.dumps(content))
+    assert client.zoo("publish", folder, "--repo", "ann/paths", token=ANN).status == 0
+    held = hub.repositories["datasets/ann/paths"]
+    published = held.commits[held.refs["v1"]]["annotations.json"]
+    assert b"secret" not in published
+    assert json.loads(published)["info"]["sources"][0]["location"] == "lab"
+    assert json.loads(published)["annotations"] == content["annotations"]
+    assert read(client, "hf://ann/paths")["n"] == 3
+    assert "nothing has changed" in client.zoo("publish", folder, "--repo", "ann/paths", token=ANN).out
 
 
 def test_images_without_a_licence_are_not_shown(hub: UploadHub, client: HubClient, tmp_path: Path) -> None:

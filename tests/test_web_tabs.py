@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -83,7 +84,10 @@ def test_corrected_labels_come_home_as_they_were_set(predicted, form, tmp_path):
     nose = picture["names"].index("nose")
     moved = [list(points) for points in picture["individuals"]]
     moved[0][nose] = [12.5, 34.25, 1.0]
-    path = write_labels([{**picture, "individuals": moved}], tmp_path, form, 0.3)
+    folder = tmp_path / "labels-x1"
+    folder.mkdir()
+    path = write_labels([{**picture, "individuals": moved}], folder, form, 0.3)
+    names_no_folder_of(path, tmp_path)
     with zipfile.ZipFile(path) as archive:
         archive.extractall(tmp_path / "unpacked")
     home = tmp_path / "unpacked" / "corrected"
@@ -95,12 +99,26 @@ def test_corrected_labels_come_home_as_they_were_set(predicted, form, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
+def uploaded(tmp_path_factory) -> Path:
     """Rendered mice as a DeepLabCut project of somebody's own."""
     folder = tmp_path_factory.mktemp("project")
     labels = synthesize(LABS["openfield"], 6, folder / "images", seed=3)
     write_project(labels, folder / "mine", format="deeplabcut")
     return folder / "mine"
+
+
+@pytest.fixture
+def project(uploaded, tmp_path) -> Path:
+    """The project in a visitor's folder, which is `tmp_path`."""
+    return Path(shutil.copytree(uploaded, tmp_path / "project-1a" / "mine"))
+
+
+def names_no_folder_of(path: str | Path, visitor: Path) -> list[str]:
+    """The entries of a zip file, none of which tells where on the server it was made."""
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            assert str(visitor).encode() not in archive.read(name), name
+        return archive.namelist()
 
 
 def test_a_contribution_goes_from_a_project_to_a_bundle(project, tmp_path):
@@ -122,8 +140,7 @@ def test_a_contribution_goes_from_a_project_to_a_bundle(project, tmp_path):
         species=["mouse"],
         leave_out=False,
     )
-    with zipfile.ZipFile(done["zip"]) as archive:
-        names = archive.namelist()
+    names = names_no_folder_of(done["zip"], tmp_path)
     assert any(name.endswith("annotations.json") for name in names)
     assert any(name.endswith("README.md") for name in names)
 
@@ -142,6 +159,7 @@ def test_a_fine_tuned_model_can_be_taken_home_and_loaded(project, tmp_path):
         max_test_images=2,
     )
     assert (done["n_images"], done["n_test"]) == (4, 2)
+    names_no_folder_of(done["zip"], tmp_path)
     with zipfile.ZipFile(done["zip"]) as archive:
         archive.extractall(tmp_path / "home")
     (spec,) = (tmp_path / "home").rglob("model.toml")

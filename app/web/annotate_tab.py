@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from app.web.editor import (
     submitted_by,
 )
 from app.web.guards import check_image
+from app.web.packing import pack
 from app.web.try_tab import variant_choices
 from superset_vocab.errors import InputError
 
@@ -229,12 +229,13 @@ class _Handlers:
         try:
             if not labeller:
                 raise InputError("give your name and begin first")
+            visitor = self.context.visitor(request).folder
             folder = self.context.visitor(request).new_folder("annotations")
             self.pool.merge(folder / labeller, labeller)
         except InputError as error:
             raise refuse(error) from error
-        packed = shutil.make_archive(str(folder / labeller), "zip", folder, labeller)
-        return gr.update(value=packed, visible=True)
+        packed = pack(folder / labeller, folder / f"{labeller}.zip", visitor, top=labeller)
+        return gr.update(value=str(packed), visible=True)
 
 
 def needed(shown: dict[str, Any] | None) -> dict[str, Any]:

@@ -7,14 +7,14 @@ the finished dataset to the host's collection on the Hub.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.web.guards import check_inside, label_source
 from app.web.loaded import load_model
+from app.web.packing import pack
 from superset_vocab.errors import InputError
-from superset_vocab.files import atomic_path, make_folder, read_json
+from superset_vocab.files import atomic_path, read_json
 from superset_vocab.toml_text import toml_table
 
 if TYPE_CHECKING:
@@ -142,11 +142,9 @@ def make_bundle(
         if not (folder / "validation.json").is_file():
             raise
         refused = str(error)
-    packed = shutil.make_archive(
-        str(make_folder(folder.with_name(f"{folder.name}-packed")) / "bundle"), "zip", folder
-    )
+    target = folder.with_name(f"{folder.name}-packed") / "bundle.zip"
     return {
-        "zip": packed,
+        "zip": str(pack(folder, target, visitor=folder.parent)),
         "refused": refused,
         "folder": "" if refused else str(folder / DATASET),
         "warnings": warnings,

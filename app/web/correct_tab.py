@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import gradio as gr
 
 from app.web.context import PRIVATE, AppContext, refuse
 from app.web.editor import checked_individuals, editor, for_the_page, to_record
+from app.web.packing import pack
 from app.web.try_tab import TryTab
 from superset_vocab.errors import InputError
 
@@ -127,4 +127,4 @@ def write_labels(pictures: list[dict[str, Any]], folder: Path, form: str, cutoff
     )
     target = folder / "corrected"
     write_foreign(labels, target, format=form)
-    return Path(shutil.make_archive(str(folder / "corrected"), "zip", folder, "corrected"))
+    return pack(target, folder / "corrected.zip", folder.parent, top="corrected")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,8 @@ import numpy as np
 
 from app.web.guards import check_inside, label_source
 from app.web.loaded import load_model
-from superset_vocab.files import atomic_path, make_folder, write_json
+from app.web.packing import pack
+from superset_vocab.files import write_json
 
 if TYPE_CHECKING:
     from app.fine_tuning_project import HeldOut
@@ -81,9 +81,11 @@ def fine_tune(
     found = compare_on_rest(loaded, tuned, used, rest, method="replay", boxes="labels")
     if found is not None:
         write_json(folder / "evaluation.json", found.to_dict())
+    target = folder.with_name(f"{folder.name}-packed") / "fine_tuned_model.zip"
+    packed = pack(folder, target, folder.parent, top=target.stem, patterns=_IN_THE_ZIP)
     return {
         "folder": str(folder),
-        "zip": str(_packed(folder)),
+        "zip": str(packed),
         "name": tuned.spec.full_name,
         "pairs": {name: target for s in labels.sources for name, target in s.keypoint_map.items()},
         "n_images": len(used),
@@ -116,13 +118,3 @@ def _figure(value: float) -> str:
     if not np.isfinite(value):
         return "-"
     return str(value) if isinstance(value, int | np.integer) else f"{value:.3g}"
-
-
-def _packed(folder: Path) -> Path:
-    """The model's folder as a zip file beside it, without checkpoints and cached predictions."""
-    files = sorted({path for pattern in _IN_THE_ZIP for path in folder.glob(pattern) if path.is_file()})
-    target = make_folder(folder.with_name(f"{folder.name}-packed")) / "fine_tuned_model.zip"
-    with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for path in files:
-            archive.write(path, Path("fine_tuned_model") / path.relative_to(folder))
-    return target
