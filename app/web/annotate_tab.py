@@ -229,8 +229,8 @@ class _Handlers:
         try:
             if not labeller:
                 raise InputError("give your name and begin first")
-            folder = self.context.visitor(request).new_folder("annotations")
-            self.pool.merge(folder / labeller, labeller)
+            with self.context.unpacking(request, "annotations", alone=False) as folder:
+                self.pool.merge(folder / labeller, labeller)
         except InputError as error:
             raise refuse(error) from error
         packed = shutil.make_archive(str(folder / labeller), "zip", folder, labeller)
