@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="the app's extra is not installed")
 
-from app.web.guards import check_uploads, shown_name, unzip
+from app.web.guards import check_uploads, label_source, shown_name, unzip
 from app.web.settings import MIB, Settings
 from superset_vocab import InputError
 
@@ -299,6 +299,15 @@ def test_a_good_zip_is_unpacked_to_its_single_folder(tmp_path: Path) -> None:
     assert (folder / "labeled-data" / "x.csv").read_bytes() == b"1,2"
     several = zipped(tmp_path / "s.zip", {"a.txt": b"1", "b/c.txt": b"2"})
     assert unzip(several, tmp_path / "more", SETTINGS) == tmp_path / "more"
+
+
+def test_a_sleap_project_is_told_what_to_do(tmp_path: Path) -> None:
+    """It names its videos by places on a disk, which here is the host's."""
+    (tmp_path / "mice.v001.slp").write_bytes(b"")
+    with pytest.raises(InputError, match=r"mice\.v001\.slp is a SLEAP project, .* `zoo convert`"):
+        label_source(tmp_path)
+    (tmp_path / "labels.csv").write_text("a,b")
+    assert label_source(tmp_path) == tmp_path  # which a reader refuses
 
 
 def test_shown_names_and_settings() -> None:

@@ -274,9 +274,8 @@ class _Handlers:
             keypoints = vocabulary_keypoints(vocabulary)
             if upload is None:
                 raise InputError("nothing was uploaded; choose the zip file of a labelled dataset first")
-            visitor = self.context.visitor(request)
-            folder = visitor.new_folder("contribution")
-            source = await asyncio.to_thread(unzip_labels, Path(upload), folder, self.context.settings)
+            with self.context.unpacking(request, "contribution") as folder:
+                source = await asyncio.to_thread(unzip_labels, Path(upload), folder, self.context.settings)
         except InputError as error:
             raise refuse(error) from error
         common = {
@@ -285,7 +284,7 @@ class _Handlers:
             "variant": variant_choices(vocabulary)[0] if look else "",
             "vocabulary": vocabulary,
         }
-        arguments = {**common, "out": str(visitor.new_folder("proposal"))}
+        arguments = {**common, "out": str(self.context.visitor(request).new_folder("proposal"))}
         async for message in follow(self.context, request, "propose_map", arguments):
             if isinstance(message, str):
                 yield {self.dataset.status: message}
@@ -368,12 +367,17 @@ class _Handlers:
             raise refuse(error) from error
         yield {self.pull_request.opened: "Opening the pull request ..."}
         arguments = {"folder": finished, "collection": collection, "name": name.strip()}
-        async for message in follow(self.context, request, "propose", arguments):
-            if not isinstance(message, str):
-                self.context.count_pull_request()
-                name, url = message["name"], message["url"]
-                message = f"Proposed as **{name}**: [{url}]({url})"
-            yield {self.pull_request.opened: message}
+        self.context.count_pull_request()  # now: who cancels, or leaves, may have opened it all the same
+        try:
+            async for message in follow(self.context, request, "propose", arguments):
+                if not isinstance(message, str):
+                    name, url = message["name"], message["url"]
+                    message = f"Proposed as **{name}**: [{url}]({url})"
+                yield {self.pull_request.opened: message}
+        except gr.Error as error:
+            if isinstance(error.__cause__, InputError):  # refused, by us or by the Hub
+                self.context.forgive_pull_request()
+            raise
 
     def counterpart(self, rows: list[list[Any]], name: str) -> str:
         return next((str(row[1]) for row in rows if row[0] == name), DROP)
@@ -419,6 +423,10 @@ def checked_targets(rows: list[list[Any]], keypoints: list[str], vocabulary: str
     Raises:
         InputError: With everything that is wrong in it.
     """
+    if len(rows) > len(keypoints):
+        raise InputError(
+            f"the keypoint map has {len(rows)} rows for {len(keypoints)} keypoints; inspect again"
+        )
     known = set(vocabulary_keypoints(vocabulary))
     problems, targets = [], dict[str, str | None]()
     for row in rows:

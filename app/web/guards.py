@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _LONGEST_NAME = 80
 _BLOCK = MIB
+_MOST_KEYPOINTS = 500
 _UNZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -218,24 +219,41 @@ def unzip_labels(path: Path, target: Path, settings: Settings) -> Path:
 
 
 def label_source(folder: Path) -> Path:
-    """What a reader of labels is given: the unpacked folder, or the one label file at its top."""
+    """What a reader of labels is given: the unpacked folder, or the one label file at its top.
+
+    Raises:
+        InputError: If the folder is not there any more, or holds a SLEAP project: its pictures are in videos,
+            which it names by places on a disk, and none of the host's may be looked at.
+    """
     from converters.registry import detect_format
 
+    if not folder.is_dir():
+        raise InputError("the dataset is not here any more; upload it again")
     try:
         detect_format(folder)
+        return folder
     except InputError:
         files = [path for path in folder.iterdir() if path.suffix.lower() in (".json", ".csv", ".slp", ".h5")]
-        if len(files) == 1:
-            return files[0]
-    return folder
+    if len(files) != 1:
+        return folder
+    if files[0].suffix.lower() == ".slp":
+        raise InputError(
+            f"{shown_name(files[0])} is a SLEAP project, whose pictures are in videos; make a folder of "
+            "pictures of it with `zoo convert` on your own machine, and upload that"
+        )
+    return files[0]
 
 
 def check_inside(labels: LabelSet, folder: Path) -> None:
     """Check that labels name no picture outside of what was uploaded: it could be another visitor's.
 
     Raises:
-        InputError: If one does.
+        InputError: If one does, or there are more keypoints than any animal has.
     """
+    if len(labels.keypoints) > _MOST_KEYPOINTS:
+        raise InputError(
+            f"the labels have {len(labels.keypoints)} keypoints; at most {_MOST_KEYPOINTS} are taken here"
+        )
     root = folder.resolve()
     for record in labels.records:
         if not record.image.resolve().is_relative_to(root):
