@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,3 +155,24 @@ def test_a_job_that_takes_too_long_is_ended(root: Path) -> None:
             asyncio.run(do(worker, "a", "sleep", seconds=600))
     finally:
         worker.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no limit elsewhere")
+def test_a_job_that_takes_all_memory_is_refused_and_the_worker_goes_on(root: Path) -> None:
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    worker = Worker(Settings(root=root, max_memory_share=500 * 2**20 / machine), web_jobs.__name__)
+    try:
+        with pytest.raises(
+            InputError, match=r"^this takes more memory than a job may have here; use less data"
+        ):
+            asyncio.run(do(worker, "a", "eat", mib=800))
+        assert asyncio.run(do(worker, "a", "eat", mib=50)) == {"mib": 50}
+    finally:
+        worker.close()
+
+
+def test_a_refusal_of_a_million_lines_is_cut(worker: Worker) -> None:
+    with pytest.raises(InputError) as caught:
+        asyncio.run(do(worker, "a", "refuse", text="image 1 has no id\n" * 10**6))
+    assert len(str(caught.value)) < 5_000
+    assert str(caught.value).endswith(" ...")

@@ -61,3 +61,9 @@ def need(module: str) -> dict[str, Any]:
     sys.modules[module] = None  # type: ignore[assignment] - as the import system marks what there is not
     importlib.import_module(module)
     return {}
+
+
+def eat(mib: int) -> dict[str, Any]:
+    """Take memory."""
+    eaten = [bytearray(2**20) for _ in range(mib)]
+    return {"mib": len(eaten)}

@@ -419,6 +419,10 @@ def checked_targets(rows: list[list[Any]], keypoints: list[str], vocabulary: str
     Raises:
         InputError: With everything that is wrong in it.
     """
+    if len(rows) > len(keypoints):
+        raise InputError(
+            f"the keypoint map has {len(rows)} rows for {len(keypoints)} keypoints; inspect again"
+        )
     known = set(vocabulary_keypoints(vocabulary))
     problems, targets = [], dict[str, str | None]()
     for row in rows:

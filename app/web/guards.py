@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _LONGEST_NAME = 80
 _BLOCK = MIB
+_MOST_KEYPOINTS = 500
 _UNZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -234,8 +235,12 @@ def check_inside(labels: LabelSet, folder: Path) -> None:
     """Check that labels name no picture outside of what was uploaded: it could be another visitor's.
 
     Raises:
-        InputError: If one does.
+        InputError: If one does, or there are more keypoints than any animal has.
     """
+    if len(labels.keypoints) > _MOST_KEYPOINTS:
+        raise InputError(
+            f"the labels have {len(labels.keypoints)} keypoints; at most {_MOST_KEYPOINTS} are taken here"
+        )
     root = folder.resolve()
     for record in labels.records:
         if not record.image.resolve().is_relative_to(root):

@@ -29,6 +29,7 @@ class Settings:
         max_zip_ratio: Most that an entry may be larger unpacked; pictures hardly compress, bombs do.
         max_waiting: Visitors that may wait for the worker; the next one is asked to come back.
         max_job_seconds: A job that takes longer is ended.
+        max_memory_share: Of the machine's memory, or of its container's, what a job may take (Linux).
         max_fine_tuning_steps: Most optimiser steps of a fine-tuning.
         max_fine_tuning_images: Most labelled images of one; of a larger project so many are drawn.
         max_test_images: Most left-over images that a fine-tuned model is tested on.
@@ -56,6 +57,7 @@ class Settings:
     max_zip_ratio: int = 200
     max_waiting: int = 20
     max_job_seconds: float = 1_800.0
+    max_memory_share: float = 0.75
     max_fine_tuning_steps: int = 300
     max_fine_tuning_images: int = 200
     max_test_images: int = 100

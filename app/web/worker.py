@@ -16,11 +16,14 @@ import importlib
 import logging
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from app.extras import what_to_install
@@ -29,6 +32,7 @@ from superset_vocab.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 _LOOK = 0.15  # seconds between looks at the pipe
+_LONGEST = 4_000  # characters of a refusal: a file may have a million problems
 _PATIENCE = 100  # looks at a job that was cancelled
 
 
@@ -211,7 +215,10 @@ class Worker:
             context = multiprocessing.get_context("spawn")
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=_serve, args=(theirs, self._jobs), daemon=True, name="zoo-app-worker"
+                target=_serve,
+                args=(theirs, self._jobs, self._settings.max_memory_share),
+                daemon=True,
+                name="zoo-app-worker",
             )
             process.start()
             theirs.close()
@@ -219,8 +226,9 @@ class Worker:
         return self._pipe
 
 
-def _serve(pipe: Connection, module: str) -> None:
+def _serve(pipe: Connection, module: str, memory_share: float) -> None:
     """The process: jobs from the pipe, one after the other, until it is closed."""
+    _limit_memory(memory_share)
     _report_progress_to(pipe)
     jobs = importlib.import_module(module)
     while True:
@@ -231,12 +239,30 @@ def _serve(pipe: Connection, module: str) -> None:
         try:
             pipe.send(("done", getattr(jobs, job)(**arguments)))
         except InputError as error:
-            pipe.send(("refused", str(error)))
+            text = str(error)
+            pipe.send(("refused", text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."))
+        except MemoryError:
+            pipe.send(("refused", "this takes more memory than a job may have here; use less data"))
         except ModuleNotFoundError as error:
             remedy = what_to_install(error)
             if remedy is None:
                 raise
             pipe.send(("refused", f"{remedy}, where this app runs"))
+
+
+def _limit_memory(share: float) -> None:
+    """End this process, rather than the server or the machine, over a file that unpacks to a mountain."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    own = Path("/sys/fs/cgroup/memory.max")  # of a container
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with suppress(OSError, ValueError):  # "max": none
+        limits.append(int(own.read_text()))
+    resource.setrlimit(resource.RLIMIT_DATA, (int(share * min(limits)),) * 2)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _report_progress_to(pipe: Connection) -> None:
