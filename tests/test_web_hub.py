@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import runpy
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 pytest.importorskip("gradio", reason="the app's extra is not installed")
 
+import gradio as gr
 from hub_client import HubClient
 from hub_datasets import dataset, refusal
 from loopback_hub_upload import UploadHub
 
+from app.web import contribute_tab
 from app.web.context import AppContext
 from app.web.settings import Settings
+from app.web.worker import Finished, JobCancelledError, JobLostError, Progress
 from converters import load_superset
 from superset_vocab import InputError
 
@@ -133,6 +141,47 @@ def test_the_host_s_account_opens_no_more_than_so_many_a_day(
         context.check_pull_requests()
     monkeypatch.setattr(time, "monotonic", lambda: 100.0 + 86_401)
     context.check_pull_requests()
+
+
+@pytest.mark.parametrize(
+    ("end", "n_counted"), [("opened", 1), ("refused", 0), ("lost", 1), ("left", 1), ("cancelled", 1)]
+)
+def test_a_pull_request_counts_also_for_who_does_not_wait_for_it(
+    end: str, n_counted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = {
+        "refused": InputError("the name is taken"),
+        "lost": JobLostError("no memory"),
+        "cancelled": JobCancelledError(),
+    }
+
+    async def run(*_: Any) -> AsyncIterator[Any]:
+        yield Progress("sending")
+        if end in ends:
+            raise ends[end]
+        yield Finished({"name": "field", "url": "https://hub/1"})
+
+    context = AppContext.start(Settings(root=tmp_path, collection="ann/many", max_pull_requests=1))
+    monkeypatch.setattr(context.worker, "run", run)
+    parts: dict[str, Any] = {field.name: field.name for field in fields(contribute_tab._Handlers)}
+    tab = contribute_tab._Handlers(
+        **{**parts, "context": context, "pull_request": SimpleNamespace(opened="opened")}
+    )
+    request: Any = SimpleNamespace(session_hash="s")
+
+    async def press() -> list[Any]:
+        said = []
+        answers = tab.propose_it(request, "a folder", "field", True)
+        async for answer in answers:
+            said.append(answer["opened"])
+            if end == "left" and len(said) == 2:
+                break
+        await answers.aclose()
+        return said
+
+    with suppress(gr.Error):
+        assert len(asyncio.run(press())) >= 2
+    assert len(context.proposed) == n_counted
 
 
 def test_a_space_starts_the_same_app(monkeypatch: pytest.MonkeyPatch) -> None:

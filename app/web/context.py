@@ -76,8 +76,12 @@ class AppContext:
             )
 
     def count_pull_request(self) -> None:
-        """Count one that was opened."""
+        """Count one that will be opened."""
         self.proposed.append(time.monotonic())
+
+    def forgive_pull_request(self) -> None:
+        """Count one less: it was refused."""
+        self.proposed.pop()
 
     def close(self) -> None:
         """End the worker and remove every visitor's files."""

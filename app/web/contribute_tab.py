@@ -368,12 +368,17 @@ class _Handlers:
             raise refuse(error) from error
         yield {self.pull_request.opened: "Opening the pull request ..."}
         arguments = {"folder": finished, "collection": collection, "name": name.strip()}
-        async for message in follow(self.context, request, "propose", arguments):
-            if not isinstance(message, str):
-                self.context.count_pull_request()
-                name, url = message["name"], message["url"]
-                message = f"Proposed as **{name}**: [{url}]({url})"
-            yield {self.pull_request.opened: message}
+        self.context.count_pull_request()  # now: who cancels, or leaves, may have opened it all the same
+        try:
+            async for message in follow(self.context, request, "propose", arguments):
+                if not isinstance(message, str):
+                    name, url = message["name"], message["url"]
+                    message = f"Proposed as **{name}**: [{url}]({url})"
+                yield {self.pull_request.opened: message}
+        except gr.Error as error:
+            if isinstance(error.__cause__, InputError):  # refused, by us or by the Hub
+                self.context.forgive_pull_request()
+            raise
 
     def counterpart(self, rows: list[list[Any]], name: str) -> str:
         return next((str(row[1]) for row in rows if row[0] == name), DROP)
