@@ -203,6 +203,23 @@ def test_nothing_stays_of_who_leaves_while_their_zip_is_unpacked(app: RunningApp
     wait_for(lambda: not files_of_visitors(app))
 
 
+def test_pressing_again_and_again_unpacks_once(app: RunningApp, tmp_path: Path) -> None:
+    with Stranger(app) as stranger:
+        path = stranger.put(large_zip(tmp_path))
+        assert stranger.ask("run/predict", "contribute-upload", [file_at(path)]).is_success
+        most = 0
+        for element, data in (
+            *[("contribute-inspect", [file_at(path), MODEL, False])] * 6,
+            *[("finetune-run", [file_at(path), None, MODEL, VARIANT, 0, 10, None])] * 6,
+        ):
+            assert stranger.ask("queue/join", element, data).is_success
+            most = max(most, len(list(root_of(app).glob("*/*-*/large"))))
+            time.sleep(0.2)
+        time.sleep(1)
+        most = max(most, len(list(root_of(app).glob("*/*-*/large"))))
+    assert most <= 3  # of each tab the last one, and one that is being unpacked
+
+
 def test_a_service_that_is_stopped_leaves_no_visitor_s_files(tmp_path: Path) -> None:
     running = RunningApp(tmp_path)
     try:

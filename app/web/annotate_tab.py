@@ -230,8 +230,8 @@ class _Handlers:
             if not labeller:
                 raise InputError("give your name and begin first")
             visitor = self.context.visitor(request).folder
-            folder = self.context.visitor(request).new_folder("annotations")
-            self.pool.merge(folder / labeller, labeller)
+            with self.context.unpacking(request, "annotations", alone=False) as folder:
+                self.pool.merge(folder / labeller, labeller)
         except InputError as error:
             raise refuse(error) from error
         packed = pack(folder / labeller, folder / f"{labeller}.zip", visitor, top=labeller)

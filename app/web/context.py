@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,33 @@ class AppContext:
     def visitor(self, request: gr.Request) -> Visitor:
         """Who asks."""
         return self.visitors.of(session(request))
+
+    @contextmanager
+    def unpacking(self, request: gr.Request, what: str, *, alone: bool = True) -> Iterator[Path]:
+        """A new folder for files of a visitor's, one at a time; when it is full, older ones of the kind go.
+
+        Args:
+            request: Whose.
+            what: Kind of the files.
+            alone: Not beside a job of the visitor's either, which may still need the older ones.
+
+        Raises:
+            InputError: If the visitor has to wait.
+        """
+        visitor = self.visitor(request)
+        if visitor.unpacks or (alone and self.worker.has(session(request))):
+            raise InputError("you have a job under way; wait for it or cancel it first")
+        visitor.unpacks = True
+        try:
+            folder = visitor.new_folder(what)
+            try:
+                yield folder
+            except InputError:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            visitor.keep_only(what, folder)
+        finally:
+            visitor.unpacks = False
 
     def offered(self, path: Path) -> Path:
         """A copy of a file of the host's that visitors may fetch, so that they learn no other path."""

@@ -274,9 +274,8 @@ class _Handlers:
             keypoints = vocabulary_keypoints(vocabulary)
             if upload is None:
                 raise InputError("nothing was uploaded; choose the zip file of a labelled dataset first")
-            visitor = self.context.visitor(request)
-            folder = visitor.new_folder("contribution")
-            source = await asyncio.to_thread(unzip_labels, Path(upload), folder, self.context.settings)
+            with self.context.unpacking(request, "contribution") as folder:
+                source = await asyncio.to_thread(unzip_labels, Path(upload), folder, self.context.settings)
         except InputError as error:
             raise refuse(error) from error
         common = {
@@ -285,7 +284,7 @@ class _Handlers:
             "variant": variant_choices(vocabulary)[0] if look else "",
             "vocabulary": vocabulary,
         }
-        arguments = {**common, "out": str(visitor.new_folder("proposal"))}
+        arguments = {**common, "out": str(self.context.visitor(request).new_folder("proposal"))}
         async for message in follow(self.context, request, "propose_map", arguments):
             if isinstance(message, str):
                 yield {self.dataset.status: message}

@@ -71,8 +71,8 @@ def build(context: AppContext, source: TryTab) -> CorrectTab:
 
     def pack(request: gr.Request, pictures: list[dict[str, Any]], form: str, cutoff: float) -> Any:
         try:
-            folder = context.visitor(request).new_folder("labels")
-            path = write_labels(pictures, folder, FORMATS[form], cutoff)
+            with context.unpacking(request, "labels", alone=False) as folder:
+                path = write_labels(pictures, folder, FORMATS[form], cutoff)
         except InputError as error:
             raise refuse(error) from error
         return gr.update(value=str(path), visible=True)

@@ -197,8 +197,8 @@ class _Handlers:
                 raise InputError("nothing was uploaded; choose the zip file of a labelled project first")
             if own_map is not None:
                 check_size(Path(own_map), settings)
-            target = self.context.visitor(request).new_folder("project")
-            project = await asyncio.to_thread(unzip_labels, Path(upload), target, settings)
+            with self.context.unpacking(request, "project") as target:
+                project = await asyncio.to_thread(unzip_labels, Path(upload), target, settings)
         except InputError as error:
             raise refuse(error) from error
         async for changes in self.tune(request, project, own_map or "", wanted, own):
@@ -218,8 +218,8 @@ class _Handlers:
             if model in own:
                 raise InputError("this is a fine-tuned model already; choose its parent in the tab Try")
             wanted = checked(self.context.settings, model, variant, 0, steps)
-            target = self.context.visitor(request).new_folder("corrected")
-            await asyncio.to_thread(write_labels, pictures, target, "coco", cutoff)
+            with self.context.unpacking(request, "corrected") as target:
+                await asyncio.to_thread(write_labels, pictures, target, "coco", cutoff)
         except InputError as error:
             raise refuse(error) from error
         yield {self.tabs: gr.update(selected="finetune")}

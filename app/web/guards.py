@@ -222,6 +222,8 @@ def label_source(folder: Path) -> Path:
     """What a reader of labels is given: the unpacked folder, or the one label file at its top."""
     from converters.registry import detect_format
 
+    if not folder.is_dir():
+        raise InputError("the dataset is not here any more; upload it again")
     try:
         detect_format(folder)
     except InputError:

@@ -37,16 +37,24 @@ class Visitor:
         folder: Where their files are.
         seen: When they last asked for something, in seconds of `time.monotonic`.
         uploads: What they uploaded; Gradio gives equal files of two visitors one place.
+        unpacks: Whether an upload of theirs is being unpacked.
     """
 
     folder: Path
     seen: float = field(default_factory=time.monotonic)
     uploads: set[Path] = field(default_factory=set)
+    unpacks: bool = False
 
     def new_folder(self, what: str) -> Path:
         """A new empty folder for one job."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f"{what}-", dir=self.folder))
+
+    def keep_only(self, what: str, kept: Path) -> None:
+        """Remove the folders of other jobs of a kind: pressing again and again fills no disk."""
+        for folder in self.folder.glob(f"{what}-*"):
+            if folder != kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class Visitors:

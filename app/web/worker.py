@@ -121,7 +121,7 @@ class Worker:
             JobCancelledError: If it is cancelled.
             JobLostError: If the process ends without an answer.
         """
-        if any(ticket.session == session for ticket in self._line):
+        if self.has(session):
             raise InputError("you have a job under way; wait for it or cancel it first")
         if len(self._line) > self._settings.max_waiting:
             raise InputError(
@@ -139,6 +139,10 @@ class Worker:
                 yield message
         finally:
             self._line.remove(ticket)
+
+    def has(self, session: str) -> bool:
+        """Whether a session has a job, under way or in line."""
+        return any(ticket.session == session for ticket in self._line)
 
     def cancel(self, session: str) -> bool:
         """Cancel a session's job; False if it has none."""
