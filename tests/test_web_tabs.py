@@ -56,10 +56,25 @@ def test_predicting_gives_pictures_tables_and_labels_to_correct(predicted):
     assert cv2.imread(predicted["plot"]) is not None
 
 
+def test_two_pictures_of_one_name_are_told_apart_without_the_server_s_paths(tmp_path):
+    pictures = []
+    for n, golden in enumerate(("wild_11.png", "wild_4.png")):
+        picture = tmp_path / "uploads" / str(n) / "mouse.png"
+        picture.parent.mkdir(parents=True)
+        picture.write_bytes((GOLDEN / golden).read_bytes())
+        pictures.append(str(picture))
+    options = {"cutoff": 0.3, "max_individuals": 1, "video": False, "smooth": False, "max_frames": 9}
+    found = jobs.predict(pictures, str(tmp_path / "out"), **MOUSE, **options)
+    assert [labels["file"] for labels in found["labels"]] == ["1_mouse.png", "2_mouse.png"]
+    assert [Path(name).name for name in found["gallery"]] == ["1_mouse.labelled.png", "2_mouse.labelled.png"]
+    for file in found["files"]:
+        assert str(tmp_path).encode() not in Path(file).read_bytes(), file
+
+
 def test_a_video_is_smoothed_and_drawn_for_a_browser(tmp_path):
     pytest.importorskip("numba", reason="the smoother's extra is not installed")
     image = cv2.imread(str(GOLDEN / "wild_11.png"))
-    clip = tmp_path / "clip.mp4"
+    clip = tmp_path / f"{'clip ' * 39}.mp4"  # the longest name that an upload may have
     height, width = image.shape[:2]
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"mp4v"), 10, (width, height))
     for _ in range(6):
@@ -74,7 +89,7 @@ def test_a_video_is_smoothed_and_drawn_for_a_browser(tmp_path):
         n_frames += 1
     assert n_frames == 6
     assert any("eks_singlecam" in Path(file).name for file in found["files"])
-    with pytest.raises(InputError, match=r"clip\.mp4 has 6 frames; at most 5 are taken here"):
+    with pytest.raises(InputError, match=r"clip _?\.mp4 has 6 frames; at most 5 are taken here"):
         jobs.predict([str(clip)], str(tmp_path / "more"), **MOUSE, **options, max_frames=5)
 
 

@@ -6,6 +6,8 @@ values and of paths below `out`.
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,9 @@ from zoo.nwb import is_installed
 
 if TYPE_CHECKING:
     from zoo import Model, Predictions
+
+
+_LONGEST_STEM = 120  # bytes
 
 
 def predict(
@@ -56,14 +61,16 @@ def predict(
     from app.web.charts import confidence_plot
     from zoo.drawing import Style
 
-    folder, paths = Path(out), [Path(path) for path in inputs]
+    folder, paths = Path(out), _named_apart([Path(path) for path in inputs], Path(out) / "inputs")
     loaded = load_model(model, variant)
     found = loaded.predict(paths[0] if video else paths, max_individuals=max_individuals, progress=True)
     if len(found) > max_frames:
         raise InputError(
             f"{shown_name(paths[0])} has {len(found)} frames; at most {max_frames} are taken here"
         )
-    stem = f"{paths[0].stem if len(paths) == 1 else 'images'}.{loaded.label}"
+    if not video:  # in the tables; a list of images is known by its whole paths
+        found = replace(found, images=tuple(path.name for path in paths))
+    stem = f"{_short(paths[0].stem) if len(paths) == 1 else 'images'}.{loaded.label}"
     files = found.save(folder, stem, _formats(video))
     if smooth:
         found, more = _smoothed(found, folder, stem)
@@ -85,6 +92,23 @@ def predict(
     return result
 
 
+def _named_apart(paths: list[Path], folder: Path) -> list[Path]:
+    """The same images under names of their own."""
+    names = [path.name for path in paths]
+    if len(set(names)) == len(names):
+        return paths
+    folder.mkdir(parents=True)
+    copies = [folder / f"{n}_{path.name}" for n, path in enumerate(paths, 1)]
+    for path, copy in zip(paths, copies, strict=True):
+        shutil.copyfile(path, copy)
+    return copies
+
+
+def _short(stem: str) -> str:
+    """The begin of a name to which more is added: a file system takes 255 bytes."""
+    return stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
+
+
 def _formats(video: bool) -> list[str]:
     """The tables that can be had here."""
     return ["h5", "csv", "coco", *(["nwb"] if video and is_installed() else [])]
@@ -92,8 +116,6 @@ def _formats(video: bool) -> list[str]:
 
 def _smoothed(found: Predictions, folder: Path, stem: str) -> tuple[Predictions, list[Path]]:
     """The predictions with smoothed keypoints, and the smoother's own tables."""
-    from dataclasses import replace
-
     from adaptation import smooth
 
     result = smooth([found])
