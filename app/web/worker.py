@@ -264,7 +264,8 @@ def _limit_memory(share: float) -> None:
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     with suppress(OSError, ValueError):  # "max": none
         limits.append(int(own.read_text()))
-    resource.setrlimit(resource.RLIMIT_DATA, (int(share * min(limits)),) * 2)
+    most = int(share * min(limits))
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
