@@ -61,7 +61,7 @@ def _add_merge(commands: argparse._SubParsersAction) -> None:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="folder of a superset dataset, or hf://OWNER/NAME of a dataset or collection on the Hub",
+        help="folder of a superset dataset, or hf://OWNER/NAME of a dataset or shared repository on the Hub",
     )
     merge.add_argument("--out", type=Path, required=True, help="new folder for the dataset")
     merge.add_argument(
@@ -155,15 +155,15 @@ def run_merge(arguments: argparse.Namespace) -> int:
 
 
 def _published_or_folders(sources: Sequence[str]) -> list[LabelSet | Path]:
-    """Folders as they are; datasets on the Hub read, each of a collection by itself."""
+    """Folders as they are; datasets on the Hub read, each of a shared repository by itself."""
     from zoo.published import SCHEME
 
     found: list[LabelSet | Path] = []
     for source in sources:
         if source.startswith(SCHEME):
-            from hub_cards import load_collection
+            from hub_cards import load_contributions
 
-            found += load_collection(source)
+            found += load_contributions(source)
         else:
             found.append(Path(source))
     return found

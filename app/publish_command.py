@@ -34,13 +34,13 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
     propose = commands.add_parser(
         "propose",
-        help="a dataset to somebody else's collection on the Hub, as a pull request",
+        help="a dataset to a shared repository on the Hub, as a pull request",
         description="Proposes a superset dataset to a dataset repository of the Hugging Face Hub, as a "
         "folder contributions/NAME in a pull request that its owner takes or not. Run again after a change, "
         "it goes on with the pull request that is open. The token is the one of `hf auth login` or HF_TOKEN.",
     )
     propose.add_argument("folder", type=Path, metavar="FOLDER", help="dataset that `zoo contribute` wrote")
-    propose.add_argument("--repo", required=True, metavar="OWNER/NAME", help="the collection")
+    propose.add_argument("--repo", required=True, metavar="OWNER/NAME", help="the shared repository")
     propose.add_argument("--name", default="", help="of the dataset in it; default: from its title")
     propose.add_argument("--message", default="", metavar="TEXT", help="what the owner should know")
     propose.add_argument("--dry-run", action="store_true", help="check and show, propose nothing")

@@ -45,7 +45,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="those of them that the pool's view shows, comma-separated; default: all",
     )
     app.add_argument(
-        "--collection",
+        "--contribute-to",
         default="",
         metavar="OWNER/NAME",
         help="dataset repository on the Hub to which the tab Contribute opens pull requests, with the token "
@@ -73,16 +73,16 @@ def run_app(arguments: argparse.Namespace) -> int:
     from app.web.main import serve
     from app.web.settings import Settings
 
-    if arguments.collection:
+    if arguments.contribute_to:
         from hub_cards.hub_errors import require_token
 
-        require_token(arguments.collection)
+        require_token(arguments.contribute_to)
     pool, origin = _pool(arguments.pool)
     with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="zoo-app-") as root:
         settings = Settings(
             root=Path(root),
             examples=arguments.examples,
-            collection=arguments.collection,
+            contribute_to=arguments.contribute_to,
             pool=pool,
             pool_origin=origin,
             annotations=arguments.annotations,

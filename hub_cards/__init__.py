@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         plan_contribution,
     )
     from hub_cards.dataset_cards import dataset_card
-    from hub_cards.datasets import fetch_pictures, load_collection, load_dataset
+    from hub_cards.datasets import fetch_pictures, load_contributions, load_dataset
     from hub_cards.export import export_model
     from hub_cards.facts import DatasetFacts, ModelFacts, TrainingSet
     from hub_cards.model_cards import model_card
@@ -35,7 +35,7 @@ __all__ = [
     "dataset_card",
     "export_model",
     "fetch_pictures",
-    "load_collection",
+    "load_contributions",
     "load_dataset",
     "model_card",
     "open_pull_request",
@@ -54,7 +54,7 @@ __getattr__, __dir__ = lazy_names(
             "plan_contribution",
         ],
         "hub_cards.dataset_cards": ["dataset_card"],
-        "hub_cards.datasets": ["fetch_pictures", "load_collection", "load_dataset"],
+        "hub_cards.datasets": ["fetch_pictures", "load_contributions", "load_dataset"],
         "hub_cards.export": ["export_model"],
         "hub_cards.facts": ["DatasetFacts", "ModelFacts", "TrainingSet"],
         "hub_cards.model_cards": ["model_card"],

@@ -1,16 +1,16 @@
-"""Contributing a dataset to a collection: a pull request to a dataset repository on the Hub.
+"""Contributing a dataset to a shared repository on the Hub, by a pull request.
 
     plan = plan_contribution(Path("contribution/dataset"), "my-lab/top-view-mice")
     print(plan.describe())
     open_pull_request(plan).url
 
-A collection is a dataset repository to which many contribute. Each contribution is a folder of its own in it,
+A shared repository is a dataset repository to which many contribute. Each contribution is a folder in it,
 `contributions/NAME`, with what a published dataset has: annotations.json, images, card, SHA256SUMS. Who
 contributes needs no right to write there; its owner looks at the pull request and merges it, or does not.
 
 A pull request that this account has open for the same name is gone on with: what was changed after a review
 is one more commit in it, and where nothing was, nothing happens. So a call that broke off can be repeated.
-What is in the collection already is replaced only by another pull request.
+What is in the shared repository already is replaced only by another pull request.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class ContributionPlan:
     """What will be proposed.
 
     Attributes:
-        repository: The collection, "owner/name".
+        repository: The shared repository, "owner/name".
         name: Of the contribution.
         bundle: What of which folder.
         message: What the owner should know.
-        files: Path in the collection -> content.
+        files: Path in the shared repository -> content.
         deleted: Paths of the contribution before that this one has not.
-        base: What it is compared with: the collection, or the pull request.
+        base: What it is compared with: the shared repository, or the pull request.
         pull_request: Number of the one that is gone on with; None for a new one.
-        unchanged: Whether that one proposes exactly this, or the collection has it; nothing is to be done.
+        unchanged: Whether that one proposes exactly this, or the shared repository has it: nothing to do.
     """
 
     repository: str
@@ -70,7 +70,7 @@ class ContributionPlan:
         """What will be done, in lines for a reader."""
         request = f"pull request {self.pull_request}" if self.pull_request else "a new pull request"
         if self.unchanged:
-            where = request if self.pull_request else "the collection"
+            where = request if self.pull_request else "the shared repository"
             return f"{self.repository}: {where} has {self.name} as it is here; nothing has changed"
         lines = [f"{self.repository}: {self.bundle.title} as {CONTRIBUTIONS}/{self.name}, in {request}"]
         lines += [f"  {name}  {content_size(content)} bytes" for name, content in sorted(self.files.items())]
@@ -84,7 +84,7 @@ class PullRequest:
     """A contribution on the Hub.
 
     Attributes:
-        number: Of the pull request; None where the collection had it already.
+        number: Of the pull request; None where the shared repository had it already.
         url: Its page, or the contribution's.
         address: What loads the contribution from there.
         commit: Its newest commit.
@@ -99,20 +99,20 @@ class PullRequest:
 def plan_contribution(
     folder: Path, repository: str, *, name: str = "", message: str = "", revise: bool = True
 ) -> ContributionPlan:
-    """Check a dataset, look at the collection, and say what contributing would do. Nothing is written.
+    """Check a dataset, look at the shared repository, and say what contributing would do. Nothing is written.
 
     Args:
         folder: A superset dataset with its card.
-        repository: The collection, "owner/name": a dataset repository.
+        repository: The shared repository, "owner/name": a dataset repository.
         name: Of the contribution; "" takes the dataset's title.
         message: What the owner should know; goes into the pull request's text.
-        revise: Go on with an open pull request of this account's, and replace what is in the collection
+        revise: Go on with an open pull request of this account's, and replace what is in the repository
             under this name, in a pull request too. If not, such a name is refused: for an account that
             many share.
 
     Raises:
-        InputError: If the dataset cannot be published, states no licence though the collection is public,
-            there is no such collection, nobody is logged in, or, without `revise`, the name is taken.
+        InputError: If the dataset cannot be published, states no licence though the repository is public,
+            there is no such repository, nobody is logged in, or, without `revise`, the name is taken.
     """
     from huggingface_hub import HfApi
 
@@ -120,7 +120,7 @@ def plan_contribution(
     bundle = read_bundle(folder)
     if bundle.kind != "dataset":
         raise InputError(
-            f"{folder}: is a {bundle.kind}; only datasets go into a collection, use `zoo publish`"
+            f"{folder}: is a {bundle.kind}; only datasets go into a shared repository, use `zoo publish`"
         )
     name = checked_name(name or _slug(bundle.title))
     require_token(repository)
@@ -130,7 +130,7 @@ def plan_contribution(
         if remote is None:
             raise InputError(
                 f"{repository}: the Hub has no such dataset repository, or you may not see it; check the "
-                "name (a collection is made by its owner, on the Hub's pages)"
+                "name (a shared repository is made by its owner, on the Hub's pages)"
             )
         number = _own_pull_request(api, repository, name)
         base = remote if number is None else look(repository, "dataset", f"refs/pr/{number}") or remote
@@ -142,7 +142,7 @@ def plan_contribution(
     plan = _plan(repository, name, message, bundle, base, number)
     taken = any(path.startswith(f"{CONTRIBUTIONS}/{name}/") for path in base.files)
     if taken and not revise and not plan.unchanged:
-        where = f"pull request {number}" if number else "the collection"
+        where = f"pull request {number}" if number else "the shared repository"
         raise InputError(f"{repository}: {where} has another dataset of the name {name}; choose another name")
     return plan
 

@@ -1,8 +1,8 @@
-"""Reading what is published: a dataset, a collection, the pictures of any dataset repository.
+"""Reading what is published: a dataset, a shared repository, the pictures of any dataset repository.
 
 load_dataset("hf://my-lab/my-field@v1")
-load_dataset("hf://my-lab/top-view-mice#my-field")     # one dataset of a collection
-load_collection("hf://my-lab/top-view-mice")           # each of them, to be merged
+load_dataset("hf://my-lab/top-view-mice#my-field")     # one dataset of a shared repository
+load_contributions("hf://my-lab/top-view-mice")           # each of them, to be merged
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def load_dataset(source: str | PathLike[str]) -> LabelSet:
     """A superset dataset from the Hub or from a folder; a published one is checked against its SHA256SUMS.
 
     Args:
-        source: "hf://owner/name@revision", with "#name" for one dataset of a collection; or the path of a
+        source: "hf://owner/name@revision", with "#name" for one of a shared repository; or the path of a
             folder.
 
     Raises:
@@ -39,7 +39,7 @@ def load_dataset(source: str | PathLike[str]) -> LabelSet:
     return _load_published(folder) if (folder / SUMS_FILE).is_file() else load_superset(folder)
 
 
-def load_collection(source: str) -> list[LabelSet]:
+def load_contributions(source: str) -> list[LabelSet]:
     """Every dataset of a repository: its own, if it has one, and those that were contributed, by name.
 
     Args:
@@ -63,7 +63,7 @@ def fetch_pictures(source: str, suffixes: Sequence[str]) -> tuple[Path, str]:
     """The pictures of a dataset repository, whatever else is in it: downloaded, or from the cache.
 
     Args:
-        source: "hf://owner/name@revision"; with "#name" only those of that dataset of a collection.
+        source: "hf://owner/name@revision"; with "#name" only those of that dataset of a shared repository.
         suffixes: Of their names, e.g. (".png", ".jpg"), in small letters.
 
     Returns:
@@ -96,7 +96,9 @@ def _load_address(address: Address) -> LabelSet:
     names = [path.parent.name for path in sorted(inside.glob(f"{others}/{ANNOTATIONS}"))]
     if not names:
         raise InputError(f"{address}: is no superset dataset (it has no {ANNOTATIONS})")
-    found = f"no dataset {address.contribution!r} in it" if place else "a collection of datasets"
+    found = (
+        f"no dataset {address.contribution!r} in it" if place else "a shared repository of several datasets"
+    )
     raise InputError(
         f"{address}: {found}; name one with #NAME (there are: {', '.join(names)}), "
         "or take all with `zoo merge`"

@@ -1,4 +1,4 @@
-"""Pull requests to a collection on a Hub of this machine, and reading the collection."""
+"""Pull requests to a shared repository on a Hub of this machine, and reading the shared repository."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def client(hub: UploadHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield started
 
 
-def collection(hub: UploadHub, name: str) -> str:
-    """A collection of Ann's with a page of hers; its key on the Hub."""
+def shared_repository(hub: UploadHub, name: str) -> str:
+    """A shared repository of Ann's with a page of hers; its key on the Hub."""
     hub.commit(f"datasets/ann/{name}", {"README.md": b"# Mice of many labs\n"})
     return f"datasets/ann/{name}"
 
@@ -38,7 +38,7 @@ def collection(hub: UploadHub, name: str) -> str:
 def test_a_stranger_proposes_and_the_owner_takes_it(
     hub: UploadHub, client: HubClient, tmp_path: Path
 ) -> None:
-    key, folder = collection(hub, "mice"), dataset(tmp_path)
+    key, folder = shared_repository(hub, "mice"), dataset(tmp_path)
     said = client.zoo("propose", folder, "--repo", "ann/mice", "--message", "From our day.", token=BOB)
     assert said.status == 0, said.err
     assert said.out.splitlines()[-2:] == [
@@ -66,13 +66,13 @@ def test_a_stranger_proposes_and_the_owner_takes_it(
         assert a.keypoints.tobytes() == b.keypoints.tobytes()
         assert a.image.read_bytes() == b.image.read_bytes()
     again = client.zoo("propose", folder, "--repo", "ann/mice", token=BOB)
-    assert "the collection has two-mice as it is here; nothing has changed" in again.out
+    assert "the shared repository has two-mice as it is here; nothing has changed" in again.out
     assert again.out.splitlines()[-1].endswith("/tree/main/contributions/two-mice")
     assert len(hub.pull_requests[key]) == 1
 
 
-def test_a_collection_becomes_one_superset(hub: UploadHub, client: HubClient, tmp_path: Path) -> None:
-    key = collection(hub, "many")
+def test_a_shared_repository_becomes_one_superset(hub: UploadHub, client: HubClient, tmp_path: Path) -> None:
+    key = shared_repository(hub, "many")
     own = dataset(tmp_path / "own", lab="home", seed=90)
     hub.repositories[key].refs["main"] = hub.commit(key, {}, "empty")
     assert client.zoo("publish", own, "--repo", "ann/many", token=ANN).status == 0
@@ -104,16 +104,16 @@ def test_a_collection_becomes_one_superset(hub: UploadHub, client: HubClient, tm
     assert len(load_superset(tmp_path / "still")) == 9
 
 
-def test_a_collection_without_a_dataset_of_its_own(hub: UploadHub, client: HubClient, tmp_path: Path) -> None:
-    key = collection(hub, "only")
+def test_a_shared_repository_without_a_dataset_of_its_own(
+    hub: UploadHub, client: HubClient, tmp_path: Path
+) -> None:
+    key = shared_repository(hub, "only")
     assert read(client, "hf://ann/only")["error"].endswith(
         "is no superset dataset (it has no annotations.json)"
     )
     assert client.zoo("propose", dataset(tmp_path), "--repo", "ann/only", token=BOB).status == 0
     hub.merge(key, 1)
-    assert "is a collection of datasets" in read(client, "hf://ann/only")["error"].replace(
-        ": a c", ": is a c"
-    )
+    assert ": a shared repository of several datasets; name one" in read(client, "hf://ann/only")["error"]
     assert "there are: two-mice" in read(client, "hf://ann/only#other")["error"]
     assert client.zoo("merge", "hf://ann/only", "--out", tmp_path / "all", "--quiet").status == 0
     assert "is no address on the Hub" in read(client, "hf://ann/only#../x")["error"]
@@ -122,7 +122,7 @@ def test_a_collection_without_a_dataset_of_its_own(hub: UploadHub, client: HubCl
 def test_after_a_review_the_same_pull_request_goes_on(
     hub: UploadHub, client: HubClient, tmp_path: Path
 ) -> None:
-    key, folder = collection(hub, "review"), dataset(tmp_path)
+    key, folder = shared_repository(hub, "review"), dataset(tmp_path)
     propose = ("propose", folder, "--repo", "ann/review")
     for n in range(3):  # more than a page of them, by others and closed ones
         assert client.zoo(*propose, "--name", f"other{n}", token=BOB).status == 0
@@ -152,7 +152,10 @@ def test_after_a_review_the_same_pull_request_goes_on(
 def test_a_lost_answer_and_a_broken_upload_make_no_second_one(
     hub: UploadHub, client: HubClient, tmp_path: Path
 ) -> None:
-    key, propose = collection(hub, "lost"), ("propose", dataset(tmp_path, seed=70), "--repo", "ann/lost")
+    key, propose = (
+        shared_repository(hub, "lost"),
+        ("propose", dataset(tmp_path, seed=70), "--repo", "ann/lost"),
+    )
     hub.received.clear()
     hub.uploads.break_upload_after = [10]
     hub.uploads.commit_statuses = [500]
@@ -169,7 +172,7 @@ def test_a_lost_answer_and_a_broken_upload_make_no_second_one(
 
 
 def test_what_is_refused(hub: UploadHub, client: HubClient, tmp_path: Path) -> None:
-    key, folder = collection(hub, "refused"), dataset(tmp_path)
+    key, folder = shared_repository(hub, "refused"), dataset(tmp_path)
     propose = ("propose", folder, "--repo", "ann/refused")
     assert "nobody is logged in" in refusal(client.zoo(*propose))
     assert "does not accept your token" in refusal(client.zoo(*propose, token="hf_wrong"))
@@ -183,7 +186,7 @@ def test_what_is_refused(hub: UploadHub, client: HubClient, tmp_path: Path) -> N
     model = tmp_path / "model"
     assert client.zoo("export-model", "superanimal_topviewmouse", "--out", model).status == 0
     said = client.zoo("propose", model, "--repo", "ann/refused", token=BOB)
-    assert "is a model; only datasets go into a collection, use `zoo publish`" in refusal(said)
+    assert "is a model; only datasets go into a shared repository, use `zoo publish`" in refusal(said)
     bare = dataset(tmp_path / "bare", licence="unknown")
     said = client.zoo("propose", bare, "--repo", "ann/refused", token=BOB)
     assert "lab states no licence, so nobody has allowed its images" in refusal(said)
@@ -198,7 +201,7 @@ def test_what_is_refused(hub: UploadHub, client: HubClient, tmp_path: Path) -> N
 def test_an_account_that_many_share_replaces_nothing(
     hub: UploadHub, client: HubClient, tmp_path: Path
 ) -> None:
-    key = collection(hub, "shared")
+    key = shared_repository(hub, "shared")
     ours, theirs = dataset(tmp_path / "ours"), dataset(tmp_path / "theirs", seed=50)
 
     def propose(folder: Path) -> str:
@@ -216,6 +219,6 @@ def test_an_account_that_many_share_replaces_nothing(
     assert propose(ours) == url  # pressed twice
     assert "pull request 1 has another dataset of the name two-mice" in propose(theirs)
     hub.merge(key, 1)
-    assert "the collection has another dataset of the name two-mice" in propose(theirs)
+    assert "the shared repository has another dataset of the name two-mice" in propose(theirs)
     held = hub.repositories[key]
     assert held.commits[held.refs["main"]][TAKEN] == (ours / "annotations.json").read_bytes()

@@ -76,7 +76,7 @@ def test_pictures_of_a_dataset_on_the_hub_are_annotated(
     assert labels.records[0].image.read_bytes() == images[0].read_bytes()
 
 
-def test_one_dataset_of_a_collection_is_a_pool_too(hub: UploadHub, client: HubClient, tmp_path: Path) -> None:
+def test_one_dataset_of_a_shared_one_is_a_pool_too(hub: UploadHub, client: HubClient, tmp_path: Path) -> None:
     picture = next((dataset(tmp_path, seed=40) / "images").iterdir()).read_bytes()
     files = {"contributions/mine/images/a.png": picture, "contributions/other/images/b.png": picture}
     commit = hub.commit("datasets/ann/many", files)
@@ -102,9 +102,9 @@ def test_a_pool_that_cannot_be_had(hub: UploadHub, client: HubClient, tmp_path: 
 
 
 def test_a_host_who_is_not_logged_in_is_told_before_the_page_opens(client: HubClient, tmp_path: Path) -> None:
-    assert "nobody is logged in" in refusal(client.zoo("app", "--collection", "ann/many"))
-    with pytest.raises(InputError, match="collection: 'mice' is no name of a repository"):
-        Settings(root=tmp_path, collection="mice")
+    assert "nobody is logged in" in refusal(client.zoo("app", "--contribute-to", "ann/many"))
+    with pytest.raises(InputError, match="contribute_to: 'mice' is no name of a repository"):
+        Settings(root=tmp_path, contribute_to="mice")
 
 
 def test_a_finished_bundle_is_proposed(hub: UploadHub, client: HubClient, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_finished_bundle_is_proposed(hub: UploadHub, client: HubClient, tmp_pa
     def propose(folder: Path, name: str, token: str = BOB) -> dict[str, str]:
         return client.python(
             "from app.web import jobs\nfrom superset_vocab import InputError\n"
-            f"try:\n    result = jobs.propose({str(folder)!r}, collection='ann/open', name={name!r})\n"
+            f"try:\n    result = jobs.propose({str(folder)!r}, contribute_to='ann/open', name={name!r})\n"
             "except InputError as error:\n    result = {'error': str(error)}",
             token,
         ).result
@@ -161,7 +161,7 @@ def test_a_pull_request_counts_also_for_who_does_not_wait_for_it(
             raise ends[end]
         yield Finished({"name": "field", "url": "https://hub/1"})
 
-    context = AppContext.start(Settings(root=tmp_path, collection="ann/many", max_pull_requests=1))
+    context = AppContext.start(Settings(root=tmp_path, contribute_to="ann/many", max_pull_requests=1))
     monkeypatch.setattr(context.worker, "run", run)
     parts: dict[str, Any] = {field.name: field.name for field in fields(contribute_tab._Handlers)}
     tab = contribute_tab._Handlers(

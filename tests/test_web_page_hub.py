@@ -32,7 +32,7 @@ def page(hub: UploadHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**settings, "HF_HUB_DISABLE_XET": "1"}.items():
             patch.setenv(name, value)
-        with browsing(folder, options=["--collection", "ann/mice"]) as opened:
+        with browsing(folder, options=["--contribute-to", "ann/mice"]) as opened:
             yield opened
 
 

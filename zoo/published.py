@@ -23,7 +23,7 @@ TAG = "superanimal-zoo"
 """The tag of every model that this package publishes, by which it is found on the Hub."""
 _DATASETS = "datasets/"
 CONTRIBUTION_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-"""Pattern of the name of a dataset in a collection (`hub_cards.contributions`)."""
+"""Pattern of the name of a dataset in a shared repository (`hub_cards.contributions`)."""
 _ADDRESS = re.compile(
     r"(?P<repository>[^@#/\s]+/[^@#/\s]+)(@(?P<revision>[^@#\s]+))?"
     rf"(#(?P<contribution>{CONTRIBUTION_NAME}))?"
@@ -38,7 +38,7 @@ class Address:
         repository: "owner/name".
         revision: Branch, tag or commit.
         dataset: Whether it is one of the Hub's dataset repositories.
-        contribution: Name of one dataset of a collection, "" for the repository's own.
+        contribution: Name of one dataset of a shared repository, "" for the repository's own.
     """
 
     repository: str
@@ -56,7 +56,7 @@ def parse_address(text: str, *, dataset: bool = False) -> Address:
 
     Args:
         text: The address. Datasets may be written "hf://datasets/owner/name", as the Hub's own tools do, and
-            one dataset of a collection is "hf://owner/name@revision#contribution".
+            one dataset of a shared repository is "hf://owner/name@revision#contribution".
         dataset: Whether a dataset is wanted.
 
     Raises:

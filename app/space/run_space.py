@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.cli import main
 
-_OPTIONS = ("POOL", "ANNOTATIONS", "VOCABULARY", "KEYPOINTS", "COLLECTION")
+_OPTIONS = ("POOL", "ANNOTATIONS", "VOCABULARY", "KEYPOINTS", "CONTRIBUTE_TO")
 """Variables of the Space, each of which becomes the option of `zoo app` of that name."""
 
 
@@ -23,7 +23,7 @@ def arguments() -> list[str]:
         found += ["--examples", str(examples)]
     for name in _OPTIONS:
         if value := os.environ.get(name, "").strip():
-            found += [f"--{name.lower()}", value]
+            found += [f"--{name.lower().replace('_', '-')}", value]
     return found
 
 

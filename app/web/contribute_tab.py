@@ -159,7 +159,7 @@ class _Result:
 
 @dataclass(frozen=True, eq=False)
 class _PullRequest:
-    """The finished dataset to the host's collection; shown only where the host has one.
+    """The finished dataset to the host's shared repository; shown only where the host has one.
 
     Attributes:
         finished: State: folder of the finished dataset, "" before there is one.
@@ -173,18 +173,16 @@ class _PullRequest:
     opened: gr.Markdown
 
     @classmethod
-    def lay_out(cls, collection: str) -> _PullRequest:
+    def lay_out(cls, contribute_to: str) -> _PullRequest:
         with gr.Column(visible=False, elem_id="contribute-pull-request") as group:
             gr.Markdown(
-                f"Add it to the collection **{collection}** on the Hugging Face Hub? Whoever keeps that "
-                "collection looks at the pull request before it is taken; the request is public at once."
+                f"Add it to the shared repository **{contribute_to}** on the Hugging Face Hub? Its owner "
+                "looks at the pull request before it is taken; the request is public at once."
             )
             return cls(
                 gr.State(""),
                 group,
-                name=gr.Textbox(
-                    label="Name in the collection", max_length=96, elem_id="contribute-pull-request-name"
-                ),
+                name=gr.Textbox(label="Name there", max_length=96, elem_id="contribute-pull-request-name"),
                 agreed=gr.Checkbox(
                     False,
                     label="I may show these images and labels to the public under the licence above, with my "
@@ -195,9 +193,9 @@ class _PullRequest:
                 opened=gr.Markdown(elem_id="contribute-pull-request-opened"),
             )
 
-    def offered(self, folder: str, collection: str) -> dict[Any, Any]:
-        """To be opened for a finished dataset; not where there is none, or no collection."""
-        shown = bool(folder and collection)
+    def offered(self, folder: str, contribute_to: str) -> dict[Any, Any]:
+        """To be opened for a finished dataset; not where there is none, or no shared repository."""
+        shown = bool(folder and contribute_to)
         return {
             self.finished: folder,
             self.group: gr.update(visible=shown),
@@ -213,7 +211,7 @@ def build(context: AppContext) -> None:
         label="Previews", visible=False, interactive=False, elem_classes="whole", elem_id="contribute-gallery"
     )
     card, result = _Card.lay_out(), _Result.lay_out()
-    request = _PullRequest.lay_out(context.settings.collection)
+    request = _PullRequest.lay_out(context.settings.contribute_to)
     _Handlers(context, dataset, keypoint_map, gallery, card, result, request).wire()
 
 
@@ -347,16 +345,16 @@ class _Handlers:
             self.result.download: gr.update(
                 value=message["zip"], visible=True, label="Bundle" if good else "Validation report"
             ),
-            **self.pull_request.offered(message["folder"], self.context.settings.collection),
+            **self.pull_request.offered(message["folder"], self.context.settings.contribute_to),
         }
 
     async def propose_it(
         self, request: gr.Request, finished: str, name: str, agreed: bool
     ) -> AsyncIterator[dict[Any, Any]]:
         """Open the pull request, in the name of the host's account."""
-        collection = self.context.settings.collection
+        shared = self.context.settings.contribute_to
         try:
-            if not (finished and collection):
+            if not (finished and shared):
                 raise InputError("make the bundle first")
             if not agreed:
                 raise InputError(
@@ -366,7 +364,7 @@ class _Handlers:
         except InputError as error:
             raise refuse(error) from error
         yield {self.pull_request.opened: "Opening the pull request ..."}
-        arguments = {"folder": finished, "collection": collection, "name": name.strip()}
+        arguments = {"folder": finished, "contribute_to": shared, "name": name.strip()}
         self.context.count_pull_request()  # now: who cancels, or leaves, may have opened it all the same
         try:
             async for message in follow(self.context, request, "propose", arguments):

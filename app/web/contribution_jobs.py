@@ -2,7 +2,7 @@
 
 The page shows the proposal of the first job in a table; what the visitor makes of it goes into the second,
 which begins anew with that map: nothing is kept between the two but the unpacked labels. The third proposes
-the finished dataset to the host's collection on the Hub.
+the finished dataset to the host's shared repository on the Hub.
 """
 
 from __future__ import annotations
@@ -153,12 +153,12 @@ def make_bundle(
     }
 
 
-def propose(folder: str, *, collection: str, name: str) -> dict[str, Any]:
-    """Propose a finished dataset to a collection on the Hub, in the name of the host's account.
+def propose(folder: str, *, contribute_to: str, name: str) -> dict[str, Any]:
+    """Propose a finished dataset to a shared repository on the Hub, in the name of the host's account.
 
     Args:
         folder: Of the dataset.
-        collection: "owner/name".
+        contribute_to: "owner/name".
         name: Of the dataset in it; one that is taken is refused, whosever it is.
 
     Returns:
@@ -167,7 +167,7 @@ def propose(folder: str, *, collection: str, name: str) -> dict[str, Any]:
     from hub_cards import open_pull_request, plan_contribution
 
     plan = plan_contribution(
-        Path(folder), collection, name=name, message="Contributed in a browser (`zoo app`).", revise=False
+        Path(folder), contribute_to, name=name, message="Contributed in a browser (`zoo app`).", revise=False
     )
     return {"url": open_pull_request(plan).url, "name": plan.name}
 

@@ -35,7 +35,7 @@ class Settings:
         max_test_images: Most left-over images that a fine-tuned model is tested on.
         idle_minutes: A visitor's files are removed after so long without a request.
         examples: Folder with example images and videos to choose from, or None.
-        collection: Dataset repository on the Hub, "owner/name", to which the tab Contribute opens pull
+        contribute_to: Dataset repository on the Hub, "owner/name", to which the tab Contribute opens pull
             requests in the name of the host's account; "" for none.
         max_pull_requests: Most of them that all visitors together may open in a day.
         pool: Folder of pictures to annotate, or None.
@@ -63,7 +63,7 @@ class Settings:
     max_test_images: int = 100
     idle_minutes: float = 60.0
     examples: Path | None = None
-    collection: str = ""
+    contribute_to: str = ""
     max_pull_requests: int = 20
     pool: Path | None = None
     pool_origin: str = ""
@@ -88,9 +88,9 @@ class Settings:
                 problems.append(f"{name}: {folder}: no such folder")
         if (self.pool is None) != (self.annotations is None):
             problems.append("a pool to annotate and a folder for its annotations go together; give both")
-        if self.collection:
+        if self.contribute_to:
             try:
-                check_repository(self.collection, "collection: ")
+                check_repository(self.contribute_to, "contribute_to: ")
             except InputError as error:
                 problems.append(str(error))
         known = set(load_vocabulary(self.pool_vocabulary).keypoints)
