@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from hub_cards.bundles import CONTRIBUTIONS, Bundle, Content, read_bundle
 from hub_cards.hub_errors import explained, require_token
-from hub_cards.remote import Remote, content_sha256, content_size, look
+from hub_cards.remote import Remote, content_sha256, file_lines, look
 from superset_vocab import InputError
 from superset_vocab.provenance import package_version
 from zoo.checksums import SUMS_FILE, sums_text
@@ -72,11 +72,8 @@ class ContributionPlan:
         if self.unchanged:
             where = request if self.pull_request else "the shared repository"
             return f"{self.repository}: {where} has {self.name} as it is here; nothing has changed"
-        lines = [f"{self.repository}: {self.bundle.title} as {CONTRIBUTIONS}/{self.name}, in {request}"]
-        lines += [f"  {name}  {content_size(content)} bytes" for name, content in sorted(self.files.items())]
-        lines += [f"  {name}  is not in it any more" for name in self.deleted]
-        lines += [f"  {name}  stays here" for name in self.bundle.left_out]
-        return "\n".join(lines)
+        head = f"{self.repository}: {self.bundle.title} as {CONTRIBUTIONS}/{self.name}, in {request}"
+        return "\n".join([head, *file_lines(self.files, self.deleted, self.bundle.left_out)])
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from hub_cards.bundles import ANNOTATIONS, CHANGELOG, CONTRIBUTIONS, Bundle, Content, read_bundle
 from hub_cards.hub_errors import ConflictError, explained, require_token
-from hub_cards.remote import HUBS_OWN, Remote, content_sha256, content_size, look
+from hub_cards.remote import HUBS_OWN, Remote, content_sha256, file_lines, look
 from superset_vocab import InputError
 from zoo.checksums import SUMS_FILE, sums_text
 from zoo.hub import check_repository
@@ -80,10 +80,7 @@ class Plan:
         place = "a new private" if self.private else "a new public"
         lines = [f"{self.repository}: {kind} {title} as {self.version}"]
         lines.append(f"  repository: {'there already' if self.remote else place + ' one'}")
-        lines += [f"  {name}  {content_size(content)} bytes" for name, content in sorted(self.files.items())]
-        lines += [f"  {name}  is not in this version any more" for name in self.deleted]
-        lines += [f"  {name}  stays here" for name in self.bundle.left_out]
-        return "\n".join(lines)
+        return "\n".join([*lines, *file_lines(self.files, self.deleted, self.bundle.left_out)])
 
 
 @dataclass(frozen=True)

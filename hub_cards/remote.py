@@ -7,6 +7,7 @@ again, and each commit names the head that it was made from, so that nothing of 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,14 +79,20 @@ def look(repository: str, kind: str, revision: str = "main") -> Remote | None:
     return Remote(head, bool(info.private), files, tags, changelog, published)
 
 
-def content_size(content: Content) -> int:
-    """Bytes of a file that is to be written."""
-    return content.stat().st_size if isinstance(content, Path) else len(content)
+def file_lines(files: Mapping[str, Content], deleted: Sequence[str], left_out: Sequence[str]) -> list[str]:
+    """What is to be written, taken away, and not published, in lines for a reader."""
+    lines = [f"  {name}  {_size(content)} bytes" for name, content in sorted(files.items())]
+    lines += [f"  {name}  is not in it any more" for name in deleted]
+    return lines + [f"  {name}  stays here" for name in left_out]
 
 
 def content_sha256(content: Content) -> str:
     """SHA-256 of a file that is to be written, hexadecimal."""
     return sha256_of(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
+
+
+def _size(content: Content) -> int:
+    return content.stat().st_size if isinstance(content, Path) else len(content)
 
 
 def _git_name(content: Content) -> str:
